@@ -251,7 +251,7 @@ mod tests {
 
     use api::{CallObserver, Method, Request, Success};
     use engine::observer::Observer;
-    use mvcc::{Command, Op, Put, Range, Store, Txn};
+    use mvcc::{Command, DeleteRange, Op, Put, Range, Store, Txn};
 
     use super::*;
 
@@ -266,22 +266,25 @@ mod tests {
     }
 
     #[test]
-    fn operations_in_transactions_are_counted_as_in_etcd() {
-        let metrics = Metrics::new();
-        let mut store = Store::new();
+    fn operations_in_transactions_are_counted_as_in_etcd_whether_or_not_a_caller_waits() {
         let put = Put { key: "a".into(), ..Put::default() };
-        metrics.applied(&store.apply(1, &Command::Put(put.clone())).unwrap());
+        let delete = DeleteRange { key: "a".into(), prev_kv: true, ..DeleteRange::default() };
         let nested = Txn { success: vec![Op::Range(Range { key: "a".into(), ..Range::default() })], ..Txn::default() };
         let txn = Txn { success: vec![Op::Put(put.clone()), Op::Txn(nested)], ..Txn::default() };
-        metrics.applied(&store.apply(1, &Command::Txn(txn)).unwrap());
-        let single = Txn { success: vec![Op::Put(put)], ..Txn::default() };
-        metrics.applied(&store.apply(1, &Command::Txn(single)).unwrap());
+        let single = Txn { success: vec![Op::Put(put.clone())], ..Txn::default() };
+        let commands = [Command::Put(put), Command::Txn(txn), Command::Txn(single), Command::DeleteRange(delete)];
+        for apply in [Store::apply, Store::apply_unanswered] {
+            let metrics = Metrics::new();
+            let mut store = Store::new();
+            for command in &commands {
+                metrics.applied(&apply(&mut store, 1, command).unwrap());
+            }
 
-        let page = recorded(&metrics);
-        for line in
-            ["etcd_mvcc_put_total 3", "etcd_mvcc_range_total 1", "etcd_mvcc_delete_total 0", "etcd_mvcc_txn_total 1"]
-        {
-            assert!(has_line(&page, line), "{line} is missing from:\n{page}");
+            let page = recorded(&metrics);
+            for (name, count) in [("put", 3), ("range", 1), ("delete", 1), ("txn", 1)] {
+                let line = format!("etcd_mvcc_{name}_total {count}");
+                assert!(has_line(&page, &line), "{line} is missing from:\n{page}");
+            }
         }
     }
 

@@ -31,7 +31,8 @@ pub trait Observer: fmt::Debug + Send + Sync {
         let _ = took;
     }
 
-    /// A command was applied and succeeded.
+    /// A command was applied and succeeded. If no caller of this member waited for the outcome, the outcome lacks what
+    /// [`mvcc::Store::apply_unanswered`] does not read.
     fn applied(&self, outcome: &Outcome) {
         let _ = outcome;
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::command::{Alarm, AlarmAction, AlarmChange, AlarmKind, Command};
 use crate::keyspace::Keyspace;
-use crate::outcome::{CommandError, Outcome, Response};
+use crate::outcome::{Answer, CommandError, Outcome, Response};
 use crate::revision::Revision;
 use crate::txn;
 use crate::view::View;
@@ -50,9 +50,23 @@ impl Store {
     /// Returns [`CommandError`] if the command is refused. The error is the answer to the client. Nothing changed except the
     /// time.
     pub fn apply(&mut self, time_ms: u64, command: &Command) -> Result<Outcome, CommandError> {
+        self.apply_for(Answer::Wanted, time_ms, command)
+    }
+
+    /// Does the same as [`Store::apply`] for a command whose answer no caller waits for. The content, the revision and
+    /// the error are the same. The outcome still has a result for each operation, but the results of ranges are empty
+    /// and previous versions are absent, because nothing is read only for the answer.
+    ///
+    /// # Errors
+    /// Returns the same [`CommandError`] as [`Store::apply`]. Nothing changed except the time.
+    pub fn apply_unanswered(&mut self, time_ms: u64, command: &Command) -> Result<Outcome, CommandError> {
+        self.apply_for(Answer::Discarded, time_ms, command)
+    }
+
+    fn apply_for(&mut self, answer: Answer, time_ms: u64, command: &Command) -> Result<Outcome, CommandError> {
         let before = self.space.marks();
         self.space.time_ms = self.space.time_ms.max(time_ms);
-        let result = self.dispatch(command);
+        let result = self.dispatch(answer, command);
         match &result {
             Ok(_) => self.space.assert_follows(before),
             Err(_) => self.space.assert_unchanged(before),
@@ -61,18 +75,20 @@ impl Store {
         Ok(Outcome { revision: self.space.revision, response })
     }
 
-    fn dispatch(&mut self, command: &Command) -> Result<Response, CommandError> {
+    fn dispatch(&mut self, answer: Answer, command: &Command) -> Result<Response, CommandError> {
         self.refuse_under_alarm(command)?;
         match command {
             Command::Put(put) => {
                 txn::check_put(&self.space, put)?;
-                Ok(self.write(|write| Response::Put(write.put(put))))
+                Ok(self.write(answer, |write| Response::Put(write.put(put))))
             }
-            Command::DeleteRange(delete) => Ok(self.write(|write| Response::DeleteRange(write.delete_range(delete)))),
+            Command::DeleteRange(delete) => {
+                Ok(self.write(answer, |write| Response::DeleteRange(write.delete_range(delete))))
+            }
             Command::Txn(txn) => {
                 let path = txn::compare(&self.space, txn);
                 txn::check(&self.space, txn, &path)?;
-                Ok(self.write(|write| Response::Txn(txn::run(write, txn, &path))))
+                Ok(self.write(answer, |write| Response::Txn(txn::run(write, txn, &path))))
             }
             Command::Compact(compact) => {
                 self.space.compact(Revision(compact.revision))?;
@@ -108,8 +124,8 @@ impl Store {
 
     /// Runs `changes`, whose writes all get the same revision. The store's revision grows only if at least one key
     /// changed.
-    fn write(&mut self, changes: impl FnOnce(&mut Write<'_>) -> Response) -> Response {
-        let mut write = Write::new(&mut self.space, &mut self.scratch);
+    fn write(&mut self, answer: Answer, changes: impl FnOnce(&mut Write<'_>) -> Response) -> Response {
+        let mut write = Write::new(&mut self.space, &mut self.scratch, answer);
         let response = changes(&mut write);
         self.space.revision = write.revision();
         response

@@ -5,6 +5,15 @@ use crate::command::{Alarm, ValidateError};
 use crate::key_value::KeyValue;
 use crate::revision::Revision;
 
+/// Whether a caller waits for the answer to a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// A caller waits, so that the answer is complete.
+    Wanted,
+    /// No caller waits. The answer has no content of ranges and no previous versions.
+    Discarded,
+}
+
 /// The effect of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
@@ -84,6 +93,13 @@ pub struct RangeResult {
     pub count: u64,
     /// Whether the answer lacks keys because of the limit.
     pub more: bool,
+}
+
+impl RangeResult {
+    /// An answer without keys.
+    pub(crate) fn empty(revision: Revision) -> RangeResult {
+        RangeResult { revision, kvs: Vec::new(), count: 0, more: false }
+    }
 }
 
 /// Reason why a command was refused and changed nothing. Every member gives the same answer.

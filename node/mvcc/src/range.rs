@@ -19,7 +19,7 @@ pub(crate) fn run(space: &Keyspace, range: &Range, now: Revision) -> Result<Rang
         asked => Some(space.history.moment(Revision(asked))),
     };
     let interval = Interval::new(&range.key, &range.range_end);
-    let mut result = RangeResult { revision: now, kvs: Vec::new(), count: space.count(interval, moment), more: false };
+    let mut result = RangeResult { count: space.count(interval, moment), ..RangeResult::empty(now) };
     if range.count_only || result.count == 0 {
         return Ok(result);
     }

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use crate::command::{Compare, Op, Operand, Put, Range, Relation, Txn, ValidateError};
 use crate::index::{Interval, KeyEntry};
 use crate::keyspace::Keyspace;
-use crate::outcome::{CommandError, OpResult, RangeResult, TxnResult};
+use crate::outcome::{Answer, CommandError, OpResult, RangeResult, TxnResult};
 use crate::range;
 use crate::revision::Revision;
 use crate::write::Write;
@@ -144,7 +144,10 @@ fn run_along(write: &mut Write<'_>, txn: &Txn, steps: &mut Steps<'_>) -> TxnResu
     let responses = ops
         .iter()
         .map(|op| match op {
-            Op::Range(range) => OpResult::Range(run_range(write.space, range, write.revision())),
+            Op::Range(range) => OpResult::Range(match write.answer {
+                Answer::Wanted => run_range(write.space, range, write.revision()),
+                Answer::Discarded => RangeResult::empty(write.revision()),
+            }),
             Op::Put(put) => OpResult::Put(write.put(put)),
             Op::DeleteRange(delete) => OpResult::DeleteRange(write.delete_range(delete)),
             Op::Txn(nested) => OpResult::Txn(run_along(write, nested, steps)),

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mvcc::{Batch, BatchError, Command, CommandError, Outcome, Removal, Revision, Store};
+use mvcc::{Batch, BatchError, CommandError, Outcome, Removal, Revision, Store};
 use raft::{Entry, EntryId, Index, Payload, SnapshotMeta};
 
 use super::queue::{ApplyJob, ApplyQueue};
@@ -162,28 +162,29 @@ impl Applier {
         let batch = Batch::decode(bytes).map_err(|source| ApplyError::Entry { entry: id, source })?;
         let waiting = batch.commands.first().and_then(|(first, _)| self.pending.take(*first));
         let Some(waiting) = waiting else {
+            // No caller of this member waits for the outcomes, so nothing is read for them.
             for (_, command) in &batch.commands {
-                // No caller of this member waits for the outcome.
-                let _ = self.execute(time_ms, command);
+                let result = self.store.apply_unanswered(time_ms, command);
+                self.executed(&result);
             }
             return Ok(());
         };
         self.shared.admission.release(waiting.waiters.len(), waiting.bytes);
         assert!(waiting.waiters.len() == batch.commands.len(), "a batch lost commands in the log");
         for ((_, command), waiter) in batch.commands.iter().zip(waiting.waiters) {
-            let result = self.execute(time_ms, command);
+            let result = self.store.apply(time_ms, command);
+            self.executed(&result);
             self.replies.proposed(waiter, Ok(Committed { result, revision: self.revision, entry: id }));
         }
         Ok(())
     }
 
-    fn execute(&mut self, time_ms: u64, command: &Command) -> Result<Outcome, CommandError> {
-        let result = self.store.apply(time_ms, command);
-        if let Ok(outcome) = &result {
+    /// Records the outcome of a command.
+    fn executed(&mut self, result: &Result<Outcome, CommandError>) {
+        if let Ok(outcome) = result {
             self.revision = outcome.revision;
             self.shared.observer.applied(outcome);
         }
-        result
     }
 
     /// Publishes a view of the store before it answers the callers that wait for the view, so that an answered caller
@@ -221,18 +222,40 @@ impl Applier {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
     use std::time::Duration;
 
-    use raft::{MemberId, Term};
-    use tokio::sync::mpsc;
+    use bytes::Bytes;
+    use mvcc::{Command, Op, OpResult, Put, Range, Response, Txn};
+    use raft::{MemberId, ProposalId, Term};
+    use tokio::sync::{mpsc, oneshot};
 
     use super::*;
     use crate::event::Event;
     use crate::inbox::Wants;
-    use crate::observer::Unobserved;
+    use crate::observer::{Observer, Unobserved};
+    use crate::propose::pending;
+    use crate::reply::{ReplyLaneId, Waiter};
     use crate::status::{Phase, Status};
 
     const TIMEOUT: Duration = Duration::from_secs(60);
+
+    fn shared(observer: Box<dyn Observer>) -> Arc<Shared> {
+        let status = Status::idle(MemberId(1), "demo-1".to_owned(), Phase::Member);
+        Shared::new(status, None, 1, mpsc::channel(1).0, observer)
+    }
+
+    fn applier(shared: &Arc<Shared>) -> Applier {
+        Applier::new(
+            Store::new(),
+            id(0),
+            Arc::new(ApplyQueue::new(Arc::clone(shared))),
+            Arc::clone(shared),
+            Arc::default(),
+            Arc::default(),
+            Box::new(|index| Ok((Store::new(), id(index.0)))),
+        )
+    }
 
     fn id(index: u64) -> EntryId {
         EntryId { term: Term(1), index: Index(index) }
@@ -248,17 +271,8 @@ mod tests {
 
     #[test]
     fn applied_entries_are_published_before_an_installation_ends() {
-        let status = Status::idle(MemberId(1), "demo-1".to_owned(), Phase::Member);
-        let shared = Shared::new(status, None, 1, mpsc::channel(1).0, Box::new(Unobserved));
-        let mut applier = Applier::new(
-            Store::new(),
-            id(0),
-            Arc::new(ApplyQueue::new(Arc::clone(&shared))),
-            Arc::clone(&shared),
-            Arc::default(),
-            Arc::default(),
-            Box::new(|index| Ok((Store::new(), id(index.0)))),
-        );
+        let shared = shared(Box::new(Unobserved));
+        let mut applier = applier(&shared);
         let installed = InstalledSignal::default();
         let meta = SnapshotMeta { last: id(5), ..SnapshotMeta::default() };
         let jobs = [
@@ -270,5 +284,55 @@ mod tests {
         installed.set();
         thread.join().unwrap().unwrap();
         assert_eq!(shared.published.load().applied, Index(5));
+    }
+
+    /// Keeps the outcomes that the applier reports.
+    #[derive(Clone, Debug, Default)]
+    struct Outcomes(Arc<Mutex<Vec<Outcome>>>);
+
+    impl Observer for Outcomes {
+        fn applied(&self, outcome: &Outcome) {
+            self.0.lock().unwrap().push(outcome.clone());
+        }
+    }
+
+    /// Number of results of a transaction, and number of keys that its ranges found.
+    fn read_by(outcome: &Outcome) -> (usize, u64) {
+        let Response::Txn(txn) = &outcome.response else { panic!("not a transaction's outcome: {outcome:?}") };
+        let found = |result: &OpResult| if let OpResult::Range(range) = result { range.count } else { 0 };
+        (txn.responses.len(), txn.responses.iter().map(found).sum())
+    }
+
+    #[test]
+    fn a_transaction_reads_its_ranges_only_if_a_caller_waits() {
+        let put = Op::Put(Put { key: "k".into(), ..Put::default() });
+        let range = Op::Range(Range { key: "k".into(), ..Range::default() });
+        let command = Command::Txn(Txn { success: vec![put, range], ..Txn::default() });
+        let payload = Batch { commands: vec![(7, command.clone())] }.encode();
+
+        let outcomes = Outcomes::default();
+        let shared = shared(Box::new(outcomes.clone()));
+        let mut applier = applier(&shared);
+        let apply = |index, applier: &mut Applier| {
+            let entry = Entry { id: id(index), time_ms: 0, payload: Payload::Normal(payload.clone()) };
+            applier.queue.push(ApplyJob::Entries(vec![entry]));
+            assert!(applier.has_work());
+            applier.step().unwrap();
+        };
+        apply(1, &mut applier);
+
+        let (reply, mut outcome) = oneshot::channel();
+        let waiter = Waiter { reply, lane: ReplyLaneId(0) };
+        let proposal = shared.admission.admit(command, waiter).unwrap();
+        let (waiters, bytes) = (vec![proposal.waiter], proposal.bytes);
+        let batch = pending::Batch { id: 7, payload: Bytes::new(), waiters, bytes, deadline: TIMEOUT };
+        applier.pending.insert(Duration::ZERO, ProposalId(1), Term(1), batch);
+        apply(2, &mut applier);
+        let answer = outcome.try_recv().unwrap().unwrap().result.unwrap();
+
+        assert_eq!(read_by(&answer), (2, 1));
+        let reported = outcomes.0.lock().unwrap();
+        assert_eq!(reported.iter().map(read_by).collect::<Vec<_>>(), [(2, 0), (2, 1)]);
+        assert_eq!(reported[0].revision, Revision(2), "the write does not depend on a caller");
     }
 }
