@@ -9,7 +9,7 @@ use engine::handle::Handle;
 use engine::published::Published;
 use engine::status::Status as MemberStatus;
 use http::HeaderMap;
-use mvcc::{Alarm, AlarmAction, AlarmChange, AlarmKind, Command, Outcome};
+use mvcc::{Alarm, AlarmAction, AlarmChange, AlarmKind, Command, Outcome, Txn, View};
 use raft::Role;
 use tonic::Status;
 
@@ -134,6 +134,15 @@ impl CallContext {
         Err(Refusal::NoSpace)
     }
 
+    /// Refuses a command that would occupy every member for too long.
+    pub(super) fn check_cost(&self, command: &Command) -> Result<(), Refusal> {
+        match command {
+            Command::Txn(txn) => refuse_expensive(&self.handle.published().view, txn),
+            // The other commands name one interval of keys.
+            _ => Ok(()),
+        }
+    }
+
     /// Proposes a command and waits for its outcome.
     ///
     /// # Errors
@@ -183,6 +192,11 @@ impl Admitted {
             raft_term: self.status.term.0,
         }
     }
+}
+
+/// Refuses a transaction that visits too many keys of a view.
+pub(super) fn refuse_expensive(view: &View, txn: &Txn) -> Result<(), Refusal> {
+    if view.is_too_expensive(txn) { Err(Refusal::TxnTooExpensive) } else { Ok(()) }
 }
 
 fn refuse_on_learner(status: &MemberStatus) -> Result<(), Refusal> {

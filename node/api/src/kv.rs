@@ -8,7 +8,7 @@ use mvcc::{Command, Outcome, Response};
 use proto::etcdserverpb as pb;
 use tonic::Status;
 
-use crate::admission::{Admitted, Answerer, Call, CallContext};
+use crate::admission::{Admitted, Answerer, Call, CallContext, refuse_expensive};
 use crate::answer::framed;
 use crate::observer::{Request, Success};
 use crate::parse::{self, Consistency};
@@ -49,6 +49,7 @@ pub(super) async fn txn(context: &CallContext, call: &Call) -> Result<Bytes, Sta
     let command = Command::Txn(txn);
     context.check_quota(&command).await?;
     command.validate().map_err(Refusal::from)?;
+    context.check_cost(&command)?;
     let outcome = context.commit(call, &admitted, Request::Txn, command).await?;
     match &outcome.response {
         Response::Txn(result) => framed(&(admitted.header().at(outcome.revision), result)),
@@ -66,7 +67,7 @@ async fn read_only_txn(
     txn.validate().map_err(Refusal::from)?;
     let started = Instant::now();
     let published = context.read(consistency).await?;
-    let result = published.view.txn(txn).map_err(Refusal::from);
+    let result = refuse_expensive(&published.view, txn).and_then(|()| published.view.txn(txn).map_err(Refusal::from));
     context.observer.request(Request::ReadonlyTxn, Success::of(&result), started.elapsed());
     let result = result?;
     context.observer.transaction(&result);

@@ -106,6 +106,8 @@ table! {
     /// `Downgrade` is refused, because it concerns etcd's own storage format.
     DowngradeAbsent, Unimplemented,
         "raft-node: there is no downgrade to prepare: set another spec.image in the RaftCluster instead";
+    /// A transaction visits too many keys ([`mvcc::View::is_too_expensive`]). etcd has no such limit.
+    TxnTooExpensive, ResourceExhausted, "raft-node: the transaction visits too many keys: split it";
     /// The alarm action or the alarm type does not exist.
     UnknownAlarm, InvalidArgument, "raft-node: no such alarm action or type";
 

@@ -60,6 +60,22 @@ impl Index {
         one.into_iter().chain(many.map(|(key, entry)| (key, *entry)))
     }
 
+    /// Number of keys of an interval, including keys whose newest version is a tombstone. The cost is logarithmic in the
+    /// number of keys.
+    pub(crate) fn count_keys(&self, interval: Interval<'_>) -> u64 {
+        let (from, to) = match interval {
+            Interval::Key(key) => return u64::from(self.get(key).is_some()),
+            interval => interval.bounds(),
+        };
+        let (mut whole, mut single) = (0, 0);
+        let mut add_whole = |subtree: &Subtree| {
+            whole += subtree.keys;
+            true
+        };
+        self.keys.visit(from, to, &mut add_whole, &mut |_| single += 1);
+        whole + single
+    }
+
     /// Number of live keys of an interval. The cost is logarithmic in the number of keys.
     pub(crate) fn count_live(&self, interval: Interval<'_>) -> u64 {
         self.count_live_before(interval, Place(u64::MAX), |_| false)

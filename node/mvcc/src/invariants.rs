@@ -81,7 +81,7 @@ impl Keyspace {
 
     /// Asserts the invariants of all keys. Returns the size of the keys, in bytes.
     fn assert_index(&self) -> u64 {
-        let (mut live, mut size_bytes) = (0, 0);
+        let (mut keys, mut live, mut size_bytes) = (0, 0, 0);
         for (key, entry) in self.index.scan(Interval::From(&[])) {
             assert!(!key.is_empty(), "no key is empty");
             let version = self.history.get(entry.place);
@@ -91,9 +91,11 @@ impl Keyspace {
             assert_eq!(version.main(), entry.modified, "index and history agree: on the revision of the last change");
             assert_eq!(fields.create_revision, entry.created.0, "index and history agree: on the creation");
             assert_eq!(fields.version, entry.version, "index and history agree: on the counter");
+            keys += 1;
             live += u64::from(entry.is_live());
             size_bytes += key_size(key);
         }
+        assert_eq!(self.index.count_keys(Interval::From(&[])), keys, "index counts its keys");
         assert_eq!(self.index.count_live(Interval::From(&[])), live, "index counts its live keys");
         size_bytes
     }

@@ -27,6 +27,7 @@ mod revision;
 
 mod apply;
 mod txn;
+mod txn_cost;
 mod write;
 
 mod compaction;

@@ -42,6 +42,20 @@ pub(crate) fn run(space: &Keyspace, range: &Range, now: Revision) -> Result<Rang
     Ok(result)
 }
 
+/// Maximum number of keys of its interval that a read visits.
+pub(crate) fn visited_max(range: &Range) -> u64 {
+    if range.revision > 0 {
+        // The count at an older revision visits every key that has changed since that revision.
+        u64::MAX
+    } else if range.count_only {
+        1
+    } else if has_filters(range) {
+        u64::MAX
+    } else {
+        Shape::of(range).collect_max as u64
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Direction {
     Ascend,

@@ -7,7 +7,7 @@ use crate::keyspace::Keyspace;
 use crate::outcome::{CommandError, RangeError, RangeResult, TxnResult};
 use crate::range;
 use crate::revision::Revision;
-use crate::txn;
+use crate::{txn, txn_cost};
 
 /// The immutable content of a [`crate::Store`] at one moment. A clone is cheap. A view shares its content with the
 /// store, and costs memory only for parts that the store has changed or removed after that moment.
@@ -75,6 +75,14 @@ impl View {
     /// Returns [`CommandError`] if a range is refused, or if the branch taken has an operation other than a range.
     pub fn txn(&self, txn: &Txn) -> Result<TxnResult, CommandError> {
         txn::read(&self.space, txn)
+    }
+
+    /// Returns whether a transaction would visit too many keys of this content. Such a transaction would delay all later
+    /// commands, or the other requests of the thread that runs it, and must therefore neither be proposed nor run. The
+    /// limit is far above what one key for each operation needs, and allows three operations on all keys.
+    #[must_use]
+    pub fn is_too_expensive(&self, txn: &Txn) -> bool {
+        txn_cost::is_too_expensive(&self.space, txn)
     }
 
     /// Computes etcd's hash of the keyspace up to a revision; 0 means the newest revision.

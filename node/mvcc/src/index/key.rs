@@ -41,6 +41,8 @@ impl KeyEntry {
 /// Summary of the keys in a subtree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Subtree {
+    /// Number of keys, including keys whose newest version is a tombstone.
+    pub(crate) keys: u64,
     /// Number of live keys.
     pub(crate) live: u64,
     /// Place after the newest of all versions of these keys.
@@ -48,14 +50,16 @@ pub(crate) struct Subtree {
 }
 
 impl Subtree {
-    pub(crate) const EMPTY: Subtree = Subtree { live: 0, end: Place(0) };
+    pub(crate) const EMPTY: Subtree = Subtree { keys: 0, live: 0, end: Place(0) };
 
     pub(crate) fn add_entry(&mut self, entry: &KeyEntry) {
+        self.keys += 1;
         self.live += u64::from(entry.is_live());
         self.end = self.end.max(entry.place.next());
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
+        self.keys += other.keys;
         self.live += other.live;
         self.end = self.end.max(other.end);
     }
