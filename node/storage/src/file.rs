@@ -106,26 +106,44 @@ impl Disk for FileDisk {
     }
 }
 
-/// Reads a whole file with aligned offsets, lengths and memory, because direct reads require the alignment.
+/// Reads a whole file past the cache, with the alignment of memory that direct reads require.
 fn read_direct(file: &File) -> io::Result<Vec<u8>> {
     let size = file.metadata()?.len();
-    let mut bytes = Vec::with_capacity(usize::try_from(size).map_err(|_| io::ErrorKind::FileTooLarge)?);
     let mut space = vec![0u8; DIRECT_BLOCK + DIRECT_ALIGN];
     let start = space.as_ptr().align_offset(DIRECT_ALIGN);
     let block = space
         .get_mut(start..start.saturating_add(DIRECT_BLOCK))
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    read_aligned(size, block, |into, offset| file.read_at(into, offset))
+}
+
+/// Reads a file of `size` bytes in blocks, and calls `read_at` only with aligned offsets. A file system may return fewer bytes
+/// than were asked for. The next read then starts at the last aligned offset, because the bytes that are missing were
+/// acknowledged: a log that ended here would look like a torn one.
+///
+/// # Errors
+/// Returns [`io::ErrorKind::InvalidInput`] if two reads in a row return less than one aligned unit although the file does not end
+/// there, or any error of `read_at`.
+fn read_aligned(
+    size: u64,
+    block: &mut [u8],
+    mut read_at: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
+) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(usize::try_from(size).map_err(|_| io::ErrorKind::FileTooLarge)?);
+    let mut is_stuck = false;
     while (bytes.len() as u64) < size {
         debug_assert!(bytes.len().is_multiple_of(DIRECT_ALIGN), "a direct read starts at an aligned offset");
-        let read = file.read_at(block, bytes.len() as u64)?;
-        if read == 0 {
-            break;
+        let left = size - bytes.len() as u64;
+        // The cast loses nothing, because the block is in memory.
+        let read = (read_at(block, bytes.len() as u64)? as u64).min(left) as usize;
+        let kept = if read as u64 == left { read } else { read - read % DIRECT_ALIGN };
+        bytes.extend_from_slice(&block[..kept]);
+        if kept == 0 && std::mem::replace(&mut is_stuck, true) {
+            return Err(io::ErrorKind::InvalidInput.into());
         }
-        bytes.extend_from_slice(&block[..read]);
-        if read % DIRECT_ALIGN != 0 {
-            break; // Only the end of a file is unaligned.
-        }
+        is_stuck &= kept == 0;
     }
+    assert_eq!(bytes.len() as u64, size, "a direct read returns the whole file");
     Ok(bytes)
 }
 
@@ -144,5 +162,48 @@ impl DiskFile for RealFile {
 
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads `content` from a file system whose reads return these numbers of bytes, again and again.
+    fn read(content: &[u8], lengths: &[usize]) -> io::Result<Vec<u8>> {
+        let mut block = vec![0; 4 * DIRECT_ALIGN];
+        let mut lengths = lengths.iter().cycle();
+        read_aligned(content.len() as u64, &mut block, |into, offset| {
+            let offset = usize::try_from(offset).expect("a small file");
+            assert!(offset.is_multiple_of(DIRECT_ALIGN), "a read at {offset}");
+            let rest = &content[offset..];
+            let length = lengths.next().map_or(0, |length| *length).min(rest.len()).min(into.len());
+            into[..length].copy_from_slice(&rest[..length]);
+            Ok(length)
+        })
+    }
+
+    fn content(size: usize) -> Vec<u8> {
+        (0..size).map(|at| (at / 7 % 251) as u8).collect()
+    }
+
+    #[test]
+    fn a_short_direct_read_continues_at_the_last_aligned_offset() {
+        let lengths: [&[usize]; 7] =
+            [&[16_384], &[4096], &[4097], &[512, 8192], &[0, 4096], &[4095, 12_288, 8191], &[16_383, 0, 5000, 512]];
+        for size in [0, 1, 511, 512, 4095, 4096, 4097, 8192, 50_000, 65_536] {
+            for lengths in lengths {
+                let read = read(&content(size), lengths).unwrap_or_else(|e| panic!("{size} bytes by {lengths:?}: {e}"));
+                assert!(read == content(size), "{} of {size} bytes by {lengths:?}", read.len());
+            }
+        }
+    }
+
+    #[test]
+    fn direct_reads_that_make_no_progress_are_refused() {
+        for lengths in [&[0][..], &[512], &[4095], &[0, 512], &[8192, 512, 4095]] {
+            let error = read(&content(50_000), lengths).expect_err("the file does not end there");
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{lengths:?}");
+        }
     }
 }

@@ -5,13 +5,14 @@
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod history;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use history::{Chance, Model, Step, is, open, read_snapshot, run};
 use memory_disk::MemoryDisk;
 use raft::{Entry, EntryId, HardState, Index, IoId, MemberId, Payload, Persist, Term};
-use storage::{OnFailure, Options, SnapshotError, Start, Storage, StorageError};
+use storage::{Disk, OnFailure, Options, SnapshotError, Start, Storage, StorageError};
 
 /// How the machine stops.
 #[derive(Clone, Copy, Debug)]
@@ -185,6 +186,23 @@ fn a_full_disk_refuses_a_write_until_there_is_space() {
         disk.limit_bytes(None);
         let found = open(&disk, 4).expect("it opens");
         is(&model, &found).expect("every acknowledged write is there");
+    }
+}
+
+/// Nothing in a directory survives a power loss that removes the directory's name.
+#[test]
+fn the_directory_of_a_new_member_survives_a_power_loss() {
+    let disk = MemoryDisk::new();
+    let mut model = Model::default();
+    let mut storage = Some(open(&disk, 1).expect("a blank disk opens").storage);
+    run(&Step::Bootstrap, &mut storage, &disk, 2).expect("no fault");
+    Step::Bootstrap.apply(&mut model);
+    for seed in 0..16 {
+        let disk = disk.fork();
+        disk.lose_power(seed);
+        assert_eq!(disk.list(Path::new("/")).expect("it is there"), ["data"], "seed {seed}");
+        let found = open(&disk, 3).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        is(&model, &found).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
     }
 }
 

@@ -110,9 +110,29 @@ fn identify(disk: &dyn Disk, dir: &Path, options: &Options, latch: &Latch) -> Re
     if leftovers > 0 {
         return Err(damaged(path, DamageKind::NoIdentity));
     }
+    make_name_durable(disk, dir)?;
     let identity = Identity::blank(options.blank_member_id);
     identity_file::write(&identity, disk, dir, IDENTITY, latch).map_err(|e| at_start(e, &path))?;
     Ok(identity)
+}
+
+/// Makes the directory's own name durable before anything durable is written to the directory. Otherwise a power loss could
+/// remove the directory of a member that has already voted, and the member would come back blank.
+///
+/// Some parents cannot be synced: a container may mount the directory into a file system that it cannot read or write. Then this
+/// process did not create the directory, or cannot do more.
+fn make_name_durable(disk: &dyn Disk, dir: &Path) -> Result<(), OpenError> {
+    let Some(parent) = dir.parent() else { return Ok(()) };
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    match disk.sync_dir(parent) {
+        Err(e) if is_beyond_reach(&e) => Ok(()),
+        other => Ok(other.map_err(Failure::of("sync", parent))?),
+    }
+}
+
+fn is_beyond_reach(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, NotFound, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    matches!(error.kind(), NotFound | PermissionDenied | ReadOnlyFilesystem | InvalidInput | Unsupported)
 }
 
 /// Opens the volume of a removed member. Nothing in the volume is read or changed.
@@ -159,6 +179,8 @@ fn read_member(
     let (snap_dir, kept) = (dir.join(SNAPSHOTS), options.snapshots_kept);
     let FoundSnapshots { snapshots, damaged: unreadable } =
         Snapshots::find(disk.clone(), snap_dir, id, kept, latch.clone())?;
+    // The directory of the snapshots may be new. Its name must be durable before the log is purged up to a snapshot in it.
+    disk.sync_dir(dir).map_err(Failure::of("sync", dir))?;
     let wal_dir = dir.join(WAL);
     let log = Wal::recover(disk.clone(), wal_dir.clone(), wal_options(id, options), latch.clone())?;
     let RecoveredLog { mut wal, mut entries, mut first } = log;
