@@ -3,16 +3,21 @@
 //!
 //! A disk promises that a file's bytes and length survive a power loss after [`DiskFile::sync`], and that the names in a
 //! directory survive a power loss after [`Disk::sync_dir`]. A disk does not promise that bytes or names written between two syncs
-//! reach the medium, that they reach the medium in order, or that a write of more than one sector reaches the medium whole.
+//! reach the medium, that they reach the medium in order, or that a write reaches the medium whole: a power loss may turn the
+//! whole unit in which a write is under way to garbage, with bytes in it that were durable before.
 
 use std::fmt;
 use std::io;
 use std::path::Path;
 
-/// Size of a sector in bytes. A power failure may turn a whole sector to garbage while the sector is written. Therefore no
-/// acknowledged byte shares a sector with a later write.
+/// Size of a sector in bytes, the unit that the medium is expected to write as one by format 1 of the log: no acknowledged byte
+/// shares a sector with a later write.
 pub const SECTOR: usize = 512;
 const _: () = assert!(SECTOR.is_power_of_two(), "sectors of every larger size are whole multiples of it");
+
+/// Size of a page in bytes, the unit in which systems write their caches back and in which most drives write.
+pub const PAGE: usize = 4096;
+const _: () = assert!(PAGE.is_power_of_two() && PAGE.is_multiple_of(SECTOR), "a page is a whole number of sectors");
 
 /// A file system, or an object that behaves like a file system.
 pub trait Disk: fmt::Debug + Send + Sync {

@@ -5,6 +5,7 @@
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod history;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -56,7 +57,7 @@ fn run_history(disk: &MemoryDisk, seed: u64, steps: usize, model: &mut Model) ->
 
 fn crash_and_check(seed: u64, stop: u64, crash: Crash) -> bool {
     let context = format!("seed {seed}, operation {stop}, {crash:?}");
-    let disk = MemoryDisk::new();
+    let disk = history::disk();
     let mut model = Model::default();
     disk.stop_after(stop);
     let possible = run_history(&disk, seed, 30, &mut model);
@@ -118,7 +119,7 @@ fn a_member_that_loses_power_at_any_operation_finds_what_it_acknowledged() {
 #[test]
 fn a_failed_sync_is_final() {
     for failing in 0..40 {
-        let disk = MemoryDisk::new();
+        let disk = history::disk();
         let mut model = Model::default();
         let mut chance = Chance(failing);
         let mut storage = Some(open(&disk, 1).expect("a blank disk opens").storage);
@@ -157,7 +158,7 @@ fn a_failed_sync_is_final() {
 #[test]
 fn a_full_disk_refuses_a_write_until_there_is_space() {
     for spare in (0..200_000).step_by(4099) {
-        let disk = MemoryDisk::new();
+        let disk = history::disk();
         let mut model = Model::default();
         let mut chance = Chance(spare);
         let mut storage = Some(open(&disk, 1).expect("a blank disk opens").storage);
@@ -189,10 +190,53 @@ fn a_full_disk_refuses_a_write_until_there_is_space() {
     }
 }
 
+/// A file system may return fewer bytes than a read asks for, anywhere in a file.
+#[test]
+fn short_reads_lose_nothing() {
+    for seed in 0..8 {
+        let disk = history::disk();
+        disk.short_reads(seed);
+        let mut model = Model::default();
+        run_history(&disk, seed, 30, &mut model);
+        let found = open(&disk, 99).expect("it opens");
+        is(&model, &found).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+        for info in found.storage.snapshots().list() {
+            read_snapshot(&found.storage, &info);
+        }
+    }
+}
+
+/// A write may stop at any byte, and lengths at the edges of frames, sectors and pages are the likely ones.
+#[test]
+fn a_write_that_stops_at_any_length_is_whole_or_absent() {
+    for seed in 200..204 {
+        for stop in 1.. {
+            let disk = history::disk();
+            let mut model = Model::default();
+            disk.stop_after(stop);
+            let possible = run_history(&disk, seed, 15, &mut model);
+            if !disk.has_stopped() {
+                break;
+            }
+            let length = disk.last_write_bytes().unwrap_or(0);
+            let edges =
+                [0, 1, 39, 40, 41, 79, 80, 511, 512, 513, 4095, 4096].into_iter().chain((0..length).step_by(256));
+            for kept in edges.chain([length]).filter(|kept| *kept <= length).collect::<BTreeSet<_>>() {
+                let context = format!("seed {seed}, operation {stop}, {kept} of {length} bytes");
+                let disk = disk.fork();
+                disk.keep_of_last_write(kept);
+                let found = open(&disk, seed + 1000).unwrap_or_else(|error| panic!("{context}: {error}"));
+                let verdicts: Vec<_> = possible.iter().map(|state| is(state, &found)).collect();
+                assert!(verdicts.iter().any(Result::is_ok), "{context}: {verdicts:?}");
+            }
+        }
+    }
+}
+
 /// Nothing in a directory survives a power loss that removes the directory's name.
 #[test]
 fn the_directory_of_a_new_member_survives_a_power_loss() {
-    let disk = MemoryDisk::new();
+    let disk = history::disk();
     let mut model = Model::default();
     let mut storage = Some(open(&disk, 1).expect("a blank disk opens").storage);
     run(&Step::Bootstrap, &mut storage, &disk, 2).expect("no fault");
@@ -206,9 +250,42 @@ fn the_directory_of_a_new_member_survives_a_power_loss() {
     }
 }
 
+/// A start creates a missing directory of snapshots. The log is purged up to a snapshot, so the directory must not be lost again.
+#[test]
+fn a_new_directory_of_snapshots_survives_a_power_loss() {
+    let (before, disk) = (history::disk(), history::disk());
+    let mut model = Model::default();
+    let mut storage = Some(open(&before, 1).expect("a blank disk opens").storage);
+    let entries = vec![history::entry(1, 1, 10), history::entry(2, 1, 10)];
+    let hard_state = Some(HardState { term: Term(1), vote: None });
+    for step in [Step::Bootstrap, Step::Append(vec![Persist { io: IoId(1), hard_state, entries }])] {
+        run(&step, &mut storage, &before, 2).expect("no fault");
+        step.apply(&mut model);
+    }
+    for dir in [history::dir(), history::dir().join("wal")] {
+        disk.create_dir(&dir).expect("no fault");
+    }
+    disk.sync_dir(Path::new("/")).expect("no fault");
+    disk.sync_dir(&history::dir()).expect("no fault");
+    for path in before.files() {
+        disk.overwrite(&path, before.contents(&path));
+    }
+    let mut storage = Some(open(&disk, 3).expect("no snapshot is needed yet").storage);
+    let meta = history::meta(EntryId { term: Term(1), index: Index(2) });
+    let step = Step::TakeSnapshot { meta, payload: Vec::new(), first_kept: Index(3) };
+    run(&step, &mut storage, &disk, 4).expect("no fault");
+    step.apply(&mut model);
+    for seed in 0..16 {
+        let disk = disk.fork();
+        disk.lose_power(seed);
+        let found = open(&disk, 5).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        is(&model, &found).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+    }
+}
+
 #[test]
 fn a_directory_is_used_by_one_storage_at_a_time() {
-    let disk = MemoryDisk::new();
+    let disk = history::disk();
     let first = open(&disk, 1).expect("a blank disk opens");
     assert!(matches!(open(&disk, 2), Err(storage::OpenError::Locked { .. })));
     drop(first);
@@ -219,7 +296,7 @@ fn a_directory_is_used_by_one_storage_at_a_time() {
 #[test]
 fn term_and_vote_survive_a_power_loss_at_any_write() {
     for seed in 0..400 {
-        let disk = MemoryDisk::new();
+        let disk = history::disk();
         let mut model = Model::default();
         let mut storage = Some(open(&disk, 1).expect("a blank disk opens").storage);
         run(&Step::Bootstrap, &mut storage, &disk, 2).expect("no fault yet");
@@ -248,7 +325,7 @@ fn term_and_vote_survive_a_power_loss_at_any_write() {
 /// again and so may never notice the failure.
 #[test]
 fn a_failed_snapshot_is_reported_once() {
-    let disk = MemoryDisk::new();
+    let disk = history::disk();
     let reported = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&reported);
     let on_failure = OnFailure::call(move |_| {
@@ -270,7 +347,7 @@ fn a_failed_snapshot_is_reported_once() {
 #[test]
 fn a_full_disk_removes_the_spare_file_to_extend_the_newest_segment() {
     const ENTRY: usize = 100 << 10;
-    let disk = MemoryDisk::new();
+    let disk = history::disk();
     let options = Options { segment_bytes: 600 << 10, ..history::options(1) };
     let mut storage = Storage::open(Arc::new(disk.clone()), &history::dir(), options).expect("a blank disk").storage;
     storage.bootstrap(history::record(), &Start::Empty).expect("no fault yet");

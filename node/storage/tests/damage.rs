@@ -14,7 +14,7 @@ use storage::{DamageKind, OpenError, Recovered};
 
 /// Returns a disk after some random steps and a kill, and the state that the disk must hold.
 fn disk_after(seed: u64, steps: u64) -> (MemoryDisk, Model) {
-    let disk = MemoryDisk::new();
+    let disk = history::disk();
     let mut model = Model::default();
     let mut chance = Chance(seed);
     let mut storage = Some(open(&disk, seed).expect("a blank disk opens").storage);
@@ -77,7 +77,7 @@ fn a_flipped_bit_never_loses_a_write_without_a_report() {
 /// Returns a disk with a log of `count` batches that hold one entry each, the path of the only segment, and the offset of each
 /// payload in the segment.
 fn batches(count: u64) -> (MemoryDisk, PathBuf, Vec<u64>) {
-    let disk = MemoryDisk::new();
+    let disk = history::disk();
     let mut storage = Some(open(&disk, 5).expect("a blank disk opens").storage);
     run(&Step::Bootstrap, &mut storage, &disk, 5).expect("no fault");
     let mut places = Vec::new();
@@ -162,7 +162,7 @@ fn a_volume_with_data_and_without_identity_is_not_blank() {
 #[test]
 fn files_of_another_member_are_refused() {
     let (ours, _) = disk_after(3, 25);
-    let theirs = MemoryDisk::new();
+    let theirs = history::disk();
     let other = storage::Options { blank_member_id: MemberId(0xB0B), ..history::options(9) };
     let found = storage::Storage::open(std::sync::Arc::new(theirs.clone()), &dir(), other).expect("blank");
     let mut storage = Some(found.storage);
@@ -203,7 +203,7 @@ fn a_hard_state_older_than_the_log_is_damage() {
     let (disk, _) = disk_after(4, 25);
     let path = dir().join("hard_state");
     let older = {
-        let disk = MemoryDisk::new();
+        let disk = history::disk();
         let mut storage = Some(open(&disk, 5).expect("a blank disk opens").storage);
         run(&Step::Bootstrap, &mut storage, &disk, 5).expect("no fault");
         disk.contents(&path)

@@ -7,7 +7,6 @@ mod history;
 use std::sync::Arc;
 
 use history::{MEMBER, dir, meta, open, options, record};
-use memory_disk::MemoryDisk;
 use raft::{EntryId, HardState, Index, IoId, MemberId, Persist, Term};
 use storage::{ClusterId, ClusterIdentity, Options, Start, Storage, StorageError};
 
@@ -18,7 +17,7 @@ fn append(storage: &mut Storage, index: u64) -> Result<(), StorageError> {
 
 #[test]
 fn a_blank_volume_gets_a_member_id_once() {
-    let disk = MemoryDisk::new();
+    let disk = history::disk();
     let found = open(&disk, 1).expect("a blank disk opens");
     assert_eq!((found.identity.member, found.identity.cluster), (MEMBER, None));
     drop(found.storage);
@@ -29,7 +28,7 @@ fn a_blank_volume_gets_a_member_id_once() {
 
 #[test]
 fn a_blank_volume_refuses_log_writes() {
-    let disk = MemoryDisk::new();
+    let disk = history::disk();
     let mut storage = open(&disk, 1).expect("a blank disk opens").storage;
     assert_eq!(append(&mut storage, 1), Err(StorageError::NotMember));
     assert_eq!(storage.purge(Index(1)), Err(StorageError::NotMember));
@@ -38,7 +37,7 @@ fn a_blank_volume_refuses_log_writes() {
 
 #[test]
 fn a_repeated_bootstrap_changes_nothing_and_another_cluster_is_refused() {
-    let disk = MemoryDisk::new();
+    let disk = history::disk();
     let mut storage = open(&disk, 1).expect("a blank disk opens").storage;
     assert!(storage.bootstrap(record(), &Start::Empty).expect("a blank volume").is_some());
     append(&mut storage, 1).expect("an append");
@@ -52,7 +51,7 @@ fn a_repeated_bootstrap_changes_nothing_and_another_cluster_is_refused() {
 
 #[test]
 fn a_member_can_start_from_a_snapshot() {
-    let disk = MemoryDisk::new();
+    let disk = history::disk();
     let mut storage = open(&disk, 1).expect("a blank disk opens").storage;
     let meta = meta(EntryId { term: Term(4), index: Index(1000) });
     let start = Start::Snapshot(meta.clone());
@@ -77,7 +76,7 @@ fn a_member_can_start_from_a_snapshot() {
 /// then start from that backup, not from what the first restore left.
 #[test]
 fn a_bootstrap_ignores_the_snapshot_of_one_that_failed() {
-    let disk = MemoryDisk::new();
+    let disk = history::disk();
     let mut storage = open(&disk, 1).expect("a blank disk opens").storage;
     let [newer, older] = [500, 300].map(|index| meta(EntryId { term: Term(4), index: Index(index) }));
     for meta in [&newer, &older] {
@@ -101,7 +100,7 @@ fn a_bootstrap_ignores_the_snapshot_of_one_that_failed() {
 
 #[test]
 fn a_tombstone_is_permanent() {
-    let disk = MemoryDisk::new();
+    let disk = history::disk();
     let mut storage = open(&disk, 1).expect("a blank disk opens").storage;
     storage.bootstrap(record(), &Start::Empty).expect("a blank volume");
     storage.write_tombstone(Index(7)).expect("the first tombstone");
@@ -118,7 +117,7 @@ fn a_tombstone_is_permanent() {
 
 #[test]
 fn entries_that_leave_a_gap_are_refused_and_nothing_is_written() {
-    let disk = MemoryDisk::new();
+    let disk = history::disk();
     let mut storage = open(&disk, 1).expect("a blank disk opens").storage;
     storage.bootstrap(record(), &Start::Empty).expect("a blank volume");
     append(&mut storage, 1).expect("the first");
@@ -134,7 +133,7 @@ fn entries_that_leave_a_gap_are_refused_and_nothing_is_written() {
 #[test]
 fn an_unfinished_bootstrap_leaves_a_blank_volume() {
     for stop in 1..200 {
-        let disk = MemoryDisk::new();
+        let disk = history::disk();
         let mut storage = open(&disk, 1).expect("a blank disk opens").storage;
         disk.stop_after(stop);
         let result = storage.bootstrap(record(), &Start::Empty);

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use storage::disk::{Disk, DiskFile, DiskLock};
+use storage::disk::{Disk, DiskFile, DiskLock, SECTOR};
 
 use crate::MemoryDisk;
 use crate::state::{Fate, Inode, NameChange, State, stopped, write_into};
@@ -143,9 +143,16 @@ impl DiskFile for MemoryFile {
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
         let mut state = self.state();
+        let asked = into.len();
+        let shortest = asked.min(SECTOR);
+        let allowed = match &mut state.short_reads {
+            // At least one sector is read, and less than asked only in whole sectors.
+            Some(choice) => (choice.below(asked as u64) as usize / SECTOR * SECTOR).max(shortest),
+            None => asked,
+        };
         let live = &state.inode(self.life, self.inode)?.live;
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(live.len());
-        let length = into.len().min(live.len() - start);
+        let length = allowed.min(live.len() - start);
         into[..length].copy_from_slice(&live[start..start + length]);
         Ok(length)
     }
@@ -163,6 +170,7 @@ impl DiskFile for MemoryFile {
         }
         write_into(&mut inode.live, offset, bytes);
         inode.pending.push((offset, bytes.to_vec()));
+        state.last_write = Some(self.inode);
         match fate {
             Fate::Done => Ok(()),
             Fate::Stopped => Err(stopped()),
@@ -183,6 +191,9 @@ impl DiskFile for MemoryFile {
             }
             None => false,
         };
+        if state.last_write == Some(self.inode) {
+            state.last_write = None;
+        }
         let inode = state.inode(self.life, self.inode)?;
         if fails {
             inode.pending.clear();

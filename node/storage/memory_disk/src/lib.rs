@@ -1,8 +1,15 @@
-//! A disk in memory that fails on purpose, for tests and simulators: unsynced writes are lost or torn, bits flip, space
-//! runs out, syncs fail, and the machine stops at a chosen operation.
+//! A disk in memory that fails on purpose, for tests and simulators: unsynced writes and names are lost, whole pages are torn,
+//! bits flip, reads are short, space runs out, syncs fail, and the machine stops at a chosen operation.
+//!
+//! A power loss tears in units ([`MemoryDisk::with_tear_unit`]). A unit in which a write is under way may turn to garbage as a
+//! whole, with bytes in it that were durable before. Caches and most drives write whole pages, so the unit is a page unless a
+//! test says otherwise. Format 1 of the log is laid out for sectors, so members that write this format run on a disk that tears
+//! sectors; on pages they would lose acknowledged writes.
 //!
 //! Owns the faults that a test can request. Does not own any randomness: the same calls with the same seeds give the same disk.
 //! The disk is a separate crate, so that no shipped program contains it.
+
+mod choice;
 
 mod state;
 
@@ -14,10 +21,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use storage::disk::{PAGE, SECTOR};
+
+use crate::choice::Choice;
 use crate::state::{Inode, State};
 
 /// A disk in memory. All clones use the same disk.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct MemoryDisk {
     shared: Arc<Mutex<State>>,
 }
@@ -28,11 +38,28 @@ impl fmt::Debug for MemoryDisk {
     }
 }
 
+impl Default for MemoryDisk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl MemoryDisk {
-    /// Creates an empty disk with one directory, `/`.
+    /// Creates an empty disk with one directory, `/`. A power loss tears whole pages of [`PAGE`] bytes.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self::with_tear_unit(PAGE)
+    }
+
+    /// Creates an empty disk with one directory, `/`. A power loss tears whole units of `bytes` bytes.
+    ///
+    /// # Panics
+    /// Panics if the unit is not a multiple of a sector.
+    #[must_use]
+    pub fn with_tear_unit(bytes: usize) -> Self {
+        assert!(bytes > 0 && bytes.is_multiple_of(SECTOR), "no medium writes {bytes} bytes at a time");
+        let state = State { tear_unit: bytes, ..State::default() };
+        Self { shared: Arc::new(Mutex::new(state)) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -72,6 +99,11 @@ impl MemoryDisk {
     /// covered never become durable, although reads return them until the next crash.
     pub fn fail_sync_after(&self, syncs: u64) {
         self.state().syncs_to_failure = Some(syncs);
+    }
+
+    /// Makes reads return fewer bytes than requested: any number of whole sectors, but at least one. The seed decides how many.
+    pub fn short_reads(&self, seed: u64) {
+        self.state().short_reads = Some(Choice(seed));
     }
 
     /// Limits the total size of all files in bytes; `None` removes the limit. Only a write that would make the total exceed the
@@ -138,9 +170,24 @@ impl MemoryDisk {
         self.state().end_life();
     }
 
-    /// Cuts the power. The seed decides for each sector whether an unsynced write survives. A sector with an unsynced
-    /// write may also turn to garbage. Cancels the planned stop and the planned failure of a sync.
+    /// Cuts the power. The seed decides for each tear unit with unsynced writes whether none of these writes, the oldest of
+    /// them, or all of them survive, or whether the whole unit turns to garbage. The latest changes to names may be lost, and a
+    /// directory whose name is lost is lost with everything in it. Cancels the planned stop and the planned failure of a sync.
     pub fn lose_power(&self, seed: u64) {
         self.state().lose_power(seed);
+    }
+
+    /// Length of the last write in bytes; `None` if its file was synced after it.
+    #[must_use]
+    pub fn last_write_bytes(&self) -> Option<usize> {
+        let state = self.state();
+        let inode = state.inodes.get(&state.last_write?)?;
+        inode.pending.last().map(|(_, data)| data.len())
+    }
+
+    /// Cuts the power within the last write, if its file was not synced after it: exactly the first `bytes` bytes of this write
+    /// survive, and everything before it survives. Cancels the planned stop and the planned failure of a sync.
+    pub fn keep_of_last_write(&self, bytes: usize) {
+        self.state().keep_of_last_write(bytes);
     }
 }

@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::choice::Choice;
+
 /// Bytes of a file: the bytes that a process reads, and the bytes that are durable.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Inode {
@@ -57,6 +59,12 @@ pub(crate) struct State {
     pub(crate) syncs_to_failure: Option<u64>,
     /// Maximum total size of all files, in bytes.
     pub(crate) capacity: Option<u64>,
+    /// Number of bytes that a power loss tears as one.
+    pub(crate) tear_unit: usize,
+    /// Source of the lengths of short reads, if reads are short.
+    pub(crate) short_reads: Option<Choice>,
+    /// File of the last write, until that file is synced.
+    pub(crate) last_write: Option<u64>,
 }
 
 impl Names {

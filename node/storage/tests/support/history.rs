@@ -11,6 +11,7 @@ use raft::{
     Configuration, Entry, EntryId, HardState, Index, IoId, MemberId, MemberInfo, Payload, Persist, Restored,
     SnapshotMeta, Term,
 };
+use storage::disk::SECTOR;
 use storage::{
     ClusterId, ClusterIdentity, OpenError, Options, Recovered, SnapshotError, SnapshotInfo, SnapshotOrigin, Start,
     Storage, StorageError,
@@ -20,6 +21,11 @@ pub(crate) const MEMBER: MemberId = MemberId(0xA11CE);
 
 pub(crate) fn dir() -> PathBuf {
     PathBuf::from("/data")
+}
+
+/// Returns an empty disk that tears sectors, because members write format 1 of the log.
+pub(crate) fn disk() -> MemoryDisk {
+    MemoryDisk::with_tear_unit(SECTOR)
 }
 
 /// Settings with small segments, so that short histories have several segments.

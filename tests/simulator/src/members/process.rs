@@ -11,6 +11,7 @@ use bytes::Bytes;
 use memory_disk::MemoryDisk;
 use raft::{Configuration, Entry, HardState, Index, MemberId, Output, Persist, Restored};
 use stepped_member::{Settings, SteppedMember, Written};
+use storage::disk::SECTOR;
 use storage::{ClusterId, ClusterIdentity, OnFailure, Options, Recovered, Start, Storage};
 use world::clock::Clock;
 use world::disk::Disk;
@@ -106,7 +107,8 @@ impl Member {
         Self {
             id,
             clock,
-            disk: MemoryDisk::new(),
+            // Members write format 1 of the log, which is laid out for media that write sectors as one.
+            disk: MemoryDisk::with_tear_unit(SECTOR),
             state: State::Down,
             start: 0,
             planned: Planned::default(),
