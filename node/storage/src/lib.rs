@@ -32,3 +32,4 @@ pub use snapshot::{
     SnapshotError, SnapshotInfo, SnapshotOrigin, SnapshotReader, SnapshotReceiver, SnapshotWriter, Snapshots,
 };
 pub use storage::{Options, Recovered, Start, Storage};
+pub use wal::format::LogFormat;

@@ -23,6 +23,7 @@ use crate::hard_state::HardStateFile;
 use crate::identity::{ClusterIdentity, Identity};
 use crate::identity_file;
 use crate::snapshot::{SnapshotInfo, SnapshotOrigin, Snapshots};
+use crate::wal::format::LogFormat;
 use crate::wal::{Wal, WalOptions};
 
 const LOCK: &str = "lock";
@@ -41,6 +42,9 @@ pub struct Options {
     /// Length in bytes at which the log continues in a new segment. Segments grow as they fill. Up to three segments exist in
     /// addition to the segments with entries that are still needed. Default: 64 MiB.
     pub segment_bytes: u64,
+    /// Format of new segments. A directory that holds a segment of a later format continues in the later format, because the
+    /// programs that cannot read it refuse the directory already. Default: [`LogFormat::V1`].
+    pub format: LogFormat,
     /// Number of snapshots to keep; 0 keeps one snapshot. Default: 3.
     pub snapshots_kept: usize,
     /// Maximum number of entries that a start returns although the newest snapshot covers them: the last entries up to
@@ -58,6 +62,7 @@ impl Options {
             blank_member_id,
             salt,
             segment_bytes: 64 * 1024 * 1024,
+            format: LogFormat::default(),
             snapshots_kept: 3,
             trailing_entries: 1024,
             on_failure: OnFailure::default(),
@@ -303,7 +308,7 @@ fn log_reaches_back_to_the_snapshot(first_kept: Index, covered: Index) {
 }
 
 fn wal_options(member: MemberId, options: &Options) -> WalOptions {
-    WalOptions { member, segment_bytes: options.segment_bytes, salt: options.salt }
+    WalOptions { member, segment_bytes: options.segment_bytes, format: options.format, salt: options.salt }
 }
 
 /// Meta of an imaginary snapshot that ends before the first entry.

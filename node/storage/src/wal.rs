@@ -4,6 +4,8 @@
 //! Owns the files, their order, and the meaning of a damaged or torn file. Does not own entries in memory (the core keeps them)
 //! or the decision which entries may be purged.
 
+pub(crate) mod format;
+
 pub(crate) mod record;
 
 pub(crate) mod segment;
@@ -21,6 +23,7 @@ use raft::{EntryId, MemberId};
 
 use crate::disk::Disk;
 use crate::error::Latch;
+use format::LogFormat;
 use segment::{Active, Segment};
 
 /// Settings of a log.
@@ -30,6 +33,8 @@ pub(crate) struct WalOptions {
     pub(crate) member: MemberId,
     /// Length in bytes at which the log continues in a new segment.
     pub(crate) segment_bytes: u64,
+    /// Format of new segments.
+    pub(crate) format: LogFormat,
     /// Random number, so that neither old bytes of a recycled segment nor bytes chosen by a client look like frames.
     pub(crate) salt: u64,
 }
@@ -64,12 +69,18 @@ impl Wal {
         self.last
     }
 
+    /// Size in bytes of the unit in which new segments align batches.
+    fn unit(&self) -> u64 {
+        self.options.format.unit() as u64
+    }
+
     /// Asserts the log's invariants, which hold after every change.
     fn assert_consistent(&self) {
         segment::segments_are_contiguous(&self.segments);
         assert!(self.segments.last().is_none_or(|s| s.header.seq < self.next_seq), "a segment's number is used once");
         if let (Some(active), Some(segment)) = (&self.active, self.segments.last()) {
             assert!(segment.end <= active.allocated, "every written byte of the active segment is allocated");
+            assert_eq!(segment.header.unit, self.unit(), "the active segment has the format of new segments");
         }
     }
 }

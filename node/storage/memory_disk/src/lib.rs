@@ -62,6 +62,12 @@ impl MemoryDisk {
         Self { shared: Arc::new(Mutex::new(state)) }
     }
 
+    /// Size in bytes of the unit that a power loss tears as a whole.
+    #[must_use]
+    pub fn tear_unit(&self) -> usize {
+        self.state().tear_unit
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Ignores poisoning: if a thread panicked while it held the lock, its test has already failed.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)

@@ -3,11 +3,10 @@
 
 use raft::{Entry, EntryId, Index};
 
-use crate::disk::SECTOR;
 use crate::error::{StorageError, is_full};
 use crate::wal::Wal;
 use crate::wal::record::{self, Place};
-use crate::wal::segment::{self, HEADER_SIZE};
+use crate::wal::segment;
 
 /// Maximum size in bytes of a buffer that is kept after a batch is written.
 const SCRATCH_KEPT: usize = 4 * 1024 * 1024;
@@ -21,10 +20,10 @@ impl Wal {
             return Ok(());
         }
         check_order(self.last, entries)?;
-        let size = record::batch_size(entries.iter().map(|e| stored_length(e))) as u64;
+        let size = record::batch_size(entries.iter().map(|e| stored_length(e)), self.unit()) as u64;
         // The segment must also have space for the open frame of the next batch, which is written after this batch.
-        let needed = size + SECTOR as u64;
-        let fits = |end: u64| end + needed <= self.options.segment_bytes || end == HEADER_SIZE as u64;
+        let needed = size + self.unit();
+        let fits = |end: u64| end + needed <= self.options.segment_bytes || end == self.unit();
         let has_space = self.active.is_some() && self.segments.last().is_some_and(|s| fits(s.end));
         if !has_space {
             self.next_segment(None, needed)?;
@@ -35,6 +34,7 @@ impl Wal {
 
     /// Extends the active segment until `needed` bytes exist after the last batch.
     fn extend(&mut self, needed: u64) -> Result<(), StorageError> {
+        let unit = self.unit();
         let (Some(active), Some(segment)) = (self.active.as_mut(), self.segments.last()) else {
             unreachable!("a batch is written to an active segment")
         };
@@ -42,7 +42,7 @@ impl Wal {
         if end <= active.allocated {
             return Ok(());
         }
-        let target = segment::allocation(active.allocated, end, self.options.segment_bytes);
+        let target = segment::allocation(active.allocated, end, self.options.segment_bytes, unit);
         match active.file.preallocate(active.allocated, target) {
             Ok(()) => {
                 active.allocated = target;
@@ -65,8 +65,7 @@ impl Wal {
         let (Some(active), Some(segment)) = (self.active.as_mut(), self.segments.last_mut()) else {
             unreachable!("a batch is written to an active segment")
         };
-        let place =
-            Place { salt: segment.header.salt, number: self.next_batch, offset: segment.end, chain: segment.chain };
+        let place = segment.place(self.next_batch);
         let chain = record::encode_batch(&mut self.scratch, place, entries.iter().copied())?;
         assert_eq!(self.scratch.len() as u64, size, "space was made for a batch of another size");
         let path = &segment.path;
@@ -74,11 +73,12 @@ impl Wal {
         self.latch.guard("sync", path, active.file.sync())?;
 
         let end = place.offset + self.scratch.len() as u64;
-        let next = Place { salt: place.salt, number: place.number + 1, offset: end, chain };
+        let next = Place { number: place.number + 1, offset: end, chain, ..place };
         // The open frame of the next batch shows to a later start that the batch before the frame was synced. The frame itself is
         // not synced, because the system most likely writes the frame back before the batch can be damaged. If the frame is
         // missing, a damaged last batch looks like a torn batch.
-        self.latch.guard("write", path, active.file.write_at(end, &record::open_frame(next)))?;
+        let frame = record::fill_pages(record::open_frame(next), next.unit);
+        self.latch.guard("write", path, active.file.write_at(end, &frame))?;
 
         segment.end = end;
         segment.chain = chain;

@@ -4,7 +4,7 @@
 //! Every frame starts with 40 bytes; numbers are little-endian.
 //!
 //! ```text
-//! open: stands at the start of a sector; self-contained     record: one entry            commit: ends a batch
+//! open: stands at a multiple of the unit; self-contained    record: one entry            commit: ends a batch
 //! offset size                                               offset size                  offset size
 //!      0    4  crc32c of bytes 4..40                             0    4  crc32c, chained       0    4  crc32c, chained
 //!      4    4  the chain before this batch                       4    4  payload bytes         4    4  0
@@ -15,6 +15,8 @@
 //!     33    7  0                                                33    7  0                    33    7  0
 //!                                                               40    n  payload, then 0 up to a multiple of 8
 //! ```
+//!
+//! The unit is 512 bytes in a segment of version 1 and at least 4,096 bytes in one of version 2 (`format.rs`).
 //!
 //! A fourth kind of frame, 0xE1, follows the last batch of a segment. It has the layout of an open frame, but the
 //! number at offset 8 is the number of the segment in which the log continues.
@@ -29,7 +31,7 @@ use raft::{Entry, EntryId, Index, Term};
 
 use crate::checksum;
 use crate::codec;
-use crate::disk::SECTOR;
+use crate::disk::{PAGE, SECTOR};
 use crate::error::DamageKind;
 
 const CRC: Range<usize> = 0..4;
@@ -64,7 +66,9 @@ pub(crate) struct Place {
     pub(crate) salt: u64,
     /// Number of the batch.
     pub(crate) number: u64,
-    /// Offset of the batch's open frame in the segment. A multiple of [`SECTOR`].
+    /// Size in bytes of the unit in which the segment aligns batches. A multiple of [`SECTOR`] and a power of two.
+    pub(crate) unit: u64,
+    /// Offset of the batch's open frame in the segment. A multiple of `unit`.
     pub(crate) offset: u64,
     /// Checksum chain before the batch.
     pub(crate) chain: u32,
@@ -120,7 +124,7 @@ pub(crate) fn continued_frame(place: Place) -> [u8; FRAME_SIZE] {
 }
 
 fn place_frame(kind: u8, place: Place) -> [u8; FRAME_SIZE] {
-    debug_assert!(place.offset.is_multiple_of(SECTOR as u64), "a batch at {} would share a sector", place.offset);
+    debug_assert!(place.offset.is_multiple_of(place.unit), "a batch at {} would share a unit", place.offset);
     let mut frame = [0; FRAME_SIZE];
     frame[CHAIN].copy_from_slice(&place.chain.to_le_bytes());
     frame[NUMBER].copy_from_slice(&place.number.to_le_bytes());
@@ -130,6 +134,17 @@ fn place_frame(kind: u8, place: Place) -> [u8; FRAME_SIZE] {
     let crc = checksum::of(&frame[CRC.end..]);
     frame[CRC].copy_from_slice(&crc.to_le_bytes());
     frame
+}
+
+/// Extends a frame that is written alone with zeros to its whole unit, if units are pages. Otherwise the system would have to read
+/// the page before it can change a part of it, if the page is one of a recycled file.
+pub(crate) fn fill_pages(frame: [u8; FRAME_SIZE], unit: u64) -> Vec<u8> {
+    let mut bytes = frame.to_vec();
+    if unit >= PAGE as u64 {
+        // The cast loses nothing, because units are small.
+        bytes.resize(unit as usize, 0);
+    }
+    bytes
 }
 
 /// Returns the number of the batch whose open frame is at `offset` in a segment with this salt. Returns `None` if there is no
@@ -154,10 +169,10 @@ fn frame_at(segment: &[u8], at: usize) -> Option<&[u8]> {
     segment.get(at..at.checked_add(FRAME_SIZE)?)
 }
 
-/// Number of bytes of an encoded batch with its padding.
-pub(crate) fn batch_size(payload_lengths: impl Iterator<Item = usize>) -> usize {
+/// Number of bytes of an encoded batch with its padding up to a multiple of `unit`.
+pub(crate) fn batch_size(payload_lengths: impl Iterator<Item = usize>, unit: u64) -> usize {
     let records: usize = payload_lengths.map(|length| FRAME_SIZE + round_up(length, 8)).sum();
-    round_up(FRAME_SIZE + records + FRAME_SIZE, SECTOR)
+    round_up(FRAME_SIZE + records + FRAME_SIZE, unit as usize)
 }
 
 /// Replaces the contents of `into` by an encoded batch, and returns the checksum chain after the batch.
@@ -199,7 +214,7 @@ pub(crate) fn encode_batch<'a>(
     head[KIND] = COMMIT;
     into.extend_from_slice(&head);
     chain = seal(&mut into[start..], chain);
-    into.resize(round_up(into.len(), SECTOR), 0);
+    into.resize(round_up(into.len(), place.unit as usize), 0);
     debug_assert!(
         decode_frames(into, place).is_ok_and(|batch| {
             batch.chain == chain && batch.end == place.offset + into.len() as u64 && batch.entries.len() as u64 == count
@@ -255,7 +270,8 @@ fn decode_frames(bytes: &[u8], place: Place) -> Result<RecoveredBatch, Fault> {
             if word(whole, NUMBER) != place.number || word(whole, COUNT) != entries.len() as u64 {
                 return Err(absurd(at, "a commit frame of another batch"));
             }
-            return Ok(RecoveredBatch { entries, end: place.offset + round_up(end, SECTOR) as u64, chain });
+            let end = place.offset + round_up(end, place.unit as usize) as u64;
+            return Ok(RecoveredBatch { entries, end, chain });
         }
         // The payload is copied, so that a small entry does not keep the whole segment in memory.
         let body = Bytes::copy_from_slice(&whole[FRAME_SIZE..FRAME_SIZE + length]);

@@ -18,6 +18,7 @@ use raft::{Entry, EntryId, Index};
 
 use crate::disk::{Disk, SECTOR, read_exact_at};
 use crate::error::{Damage, DamageKind, Failure, Latch, OpenError, StorageError};
+use crate::wal::format::LogFormat;
 use crate::wal::record::{self, Place};
 use crate::wal::segment::{self, DRAFT, HEADER_SIZE, Header, Previous, SPARE, Segment};
 use crate::wal::{Wal, WalOptions};
@@ -72,7 +73,7 @@ impl Wal {
     pub(crate) fn recover(
         disk: Arc<dyn Disk>,
         dir: PathBuf,
-        options: WalOptions,
+        mut options: WalOptions,
         latch: Latch,
     ) -> Result<RecoveredLog, OpenError> {
         let names = disk.list(&dir).map_err(Failure::of("list", &dir))?;
@@ -86,6 +87,10 @@ impl Wal {
             reader.read_segment(&*disk, &dir, header, next)?;
         }
         let LogReader { segments, entries, last, next_batch, first } = reader;
+        if segments.iter().any(|segment| segment.header.unit > SECTOR as u64) {
+            // Programs that know only version 1 refuse the directory already.
+            options.format = LogFormat::V2;
+        }
 
         // The last batch may be in a cache only, because the previous process may have died between the write and the sync.
         if let Some(newest) = segments.last() {
@@ -194,8 +199,7 @@ impl LogReader {
         }
         let continued: Option<Previous> = next.and_then(|next| next.previous);
         let mut max_index = None;
-        let mut place =
-            Place { salt: header.salt, number: header.first_batch, offset: HEADER_SIZE as u64, chain: header.chain() };
+        let mut place = header.first_place();
         while continued.is_none_or(|next| place.offset < next.end) {
             let batch = match record::decode_batch(&bytes, place) {
                 Ok(batch) => batch,
@@ -251,6 +255,6 @@ impl LogReader {
 
 /// Returns whether an open frame of a later batch follows `place`.
 fn is_followed(segment: &[u8], place: Place) -> bool {
-    let sectors = (place.offset..segment.len() as u64).step_by(SECTOR).skip(1);
-    sectors.into_iter().any(|at| record::opens(segment, place.salt, at).is_some_and(|number| number > place.number))
+    let units = (place.offset..segment.len() as u64).step_by(place.unit as usize).skip(1);
+    units.into_iter().any(|at| record::opens(segment, place.salt, at).is_some_and(|number| number > place.number))
 }

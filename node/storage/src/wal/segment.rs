@@ -1,11 +1,11 @@
-//! A segment is a file with a header sector, followed by batches. Owns file names, the header, the creation of a new segment, and
+//! A segment is a file with a header, followed by batches. Owns file names, the header, the creation of a new segment, and
 //! the rule that segments are contiguous. Does not own the batches (`record.rs`).
 //!
 //! ```text
-//! offset size  header, the file's first sector
+//! offset size  header, followed by zeros up to the first unit's end
 //!      0    8  "RAFTWAL\n"
 //!      8    4  crc32c of bytes 12..512
-//!     12    4  format version, 1
+//!     12    4  format version, 1 or 2
 //!     16    8  number of the segment; also its name, never used twice in a directory
 //!     24    8  salt; every open frame in the segment repeats it
 //!     32    8  the member whose log it is
@@ -16,34 +16,41 @@
 //!     64    8  number of the first batch
 //!     72    8  base: term of the log's last entry when the segment was made
 //!     80    8  base: its index
-//!     88  424  0
+//!     88    4  version 1: 0, and the unit is 512; version 2: the unit in bytes, a power of two
+//!     92  420  0
 //! ```
+//!
+//! The header fills the first unit, and batches start at multiples of the unit. The checksum covers 512 bytes in every version, so
+//! a program that knows only version 1 finds an intact header of a newer version, and no damage.
 //!
 //! A segment is written under a temporary name, synced, and then renamed. Therefore the header of a segment with a
 //! final name is whole or damaged, but never torn. When a segment is created, the segment before it is already durable.
 //! If that segment is absent at a start, it was either purged or lost, and a loss is damage. The space after the last
 //! batch holds zeros or the bytes of a recycled file; the salt distinguishes such bytes from frames.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 
 use raft::{EntryId, Index, MemberId, Term};
 
 use crate::checksum;
-use crate::codec::Reader;
-use crate::disk::{DiskFile, SECTOR};
+use crate::codec::{DecodeError, Reader};
+use crate::disk::{DiskFile, PAGE, SECTOR};
 use crate::error::{Damage, DamageKind, OpenError, StorageError, is_full};
 use crate::wal::Wal;
 use crate::wal::record::{self, Place};
 
 pub(crate) const MAGIC: &[u8; 8] = b"RAFTWAL\n";
-const VERSION: u32 = 1;
+/// Newest version that this program reads.
+const VERSION_MAX: u32 = 2;
 const CRC: Range<usize> = 8..12;
-const FIELDS_END: usize = 88;
-const _: () = assert!(MAGIC.len() == CRC.start && CRC.end + 3 * 4 + 8 * 8 == FIELDS_END, "the fields leave no gap");
-/// Number of bytes of the header. The first batch follows the header.
+const UNIT: Range<usize> = 88..92;
+const _: () = assert!(MAGIC.len() == CRC.start && CRC.end + 3 * 4 + 8 * 8 == UNIT.start, "the fields leave no gap");
+/// Number of bytes of the header under its checksum.
 pub(crate) const HEADER_SIZE: usize = SECTOR;
-const _: () = assert!(FIELDS_END <= HEADER_SIZE, "the header is one sector, so it is never torn");
+const _: () = assert!(UNIT.end <= HEADER_SIZE, "the checksum covers all fields");
+/// Units in bytes that a header of version 2 may name.
+const UNITS: RangeInclusive<u64> = PAGE as u64..=65536;
 
 /// Ending of a segment's name.
 const ENDING: &str = ".wal";
@@ -56,7 +63,7 @@ pub(crate) const SPARE: &str = "spare.old";
 /// of an idle member stays small.
 const STEP_MIN: u64 = 256 * 1024;
 const STEP_MAX: u64 = 4 * 1024 * 1024;
-const _: () = assert!(STEP_MIN.is_multiple_of(SECTOR as u64) && STEP_MIN <= STEP_MAX, "whole sectors are filled");
+const _: () = assert!(STEP_MIN.is_multiple_of(PAGE as u64) && STEP_MIN <= STEP_MAX, "whole units are filled");
 
 /// A segment's header.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +76,8 @@ pub(crate) struct Header {
     pub(crate) first_batch: u64,
     /// ID of the log's last entry when the segment was created.
     pub(crate) base: EntryId,
+    /// Size in bytes of the unit at whose multiples batches start. [`SECTOR`] in version 1.
+    pub(crate) unit: u64,
 }
 
 /// The segment before another segment, and the place where the earlier segment ends.
@@ -94,6 +103,14 @@ pub(crate) struct Segment {
     pub(crate) chain: u32,
 }
 
+impl Segment {
+    /// Place of the next batch, which has this number.
+    pub(crate) fn place(&self, number: u64) -> Place {
+        let Header { salt, unit, .. } = self.header;
+        Place { salt, number, unit, offset: self.end, chain: self.chain }
+    }
+}
+
 /// Asserts that each segment continues the segment before it exactly at its end, so that no batch is missing between two
 /// segments.
 pub(crate) fn segments_are_contiguous(segments: &[Segment]) {
@@ -115,11 +132,13 @@ pub(crate) struct Active {
 impl Header {
     pub(crate) fn encode(&self) -> [u8; HEADER_SIZE] {
         debug_assert!(self.previous.is_none_or(|p| 0 < p.seq && p.seq < self.seq), "a segment follows an earlier one");
+        let is_first_version = self.unit == SECTOR as u64;
+        let version: u32 = if is_first_version { 1 } else { 2 };
         let previous = self.previous.unwrap_or(Previous { seq: 0, end: 0, chain: 0 });
         let mut fields = Vec::with_capacity(HEADER_SIZE);
         fields.extend_from_slice(MAGIC);
         fields.extend_from_slice(&[0; CRC.end - CRC.start]);
-        fields.extend_from_slice(&VERSION.to_le_bytes());
+        fields.extend_from_slice(&version.to_le_bytes());
         fields.extend_from_slice(&self.seq.to_le_bytes());
         fields.extend_from_slice(&self.salt.to_le_bytes());
         fields.extend_from_slice(&self.member.0.to_le_bytes());
@@ -131,7 +150,11 @@ impl Header {
         fields.extend_from_slice(&self.base.term.0.to_le_bytes());
         fields.extend_from_slice(&self.base.index.0.to_le_bytes());
         let mut header = [0; HEADER_SIZE];
-        header[..FIELDS_END].copy_from_slice(&fields);
+        header[..UNIT.start].copy_from_slice(&fields);
+        if !is_first_version {
+            // The cast loses nothing, because units are small.
+            header[UNIT].copy_from_slice(&(self.unit as u32).to_le_bytes());
+        }
         let crc = checksum::of(&header[CRC.end..]);
         header[CRC].copy_from_slice(&crc.to_le_bytes());
         debug_assert_eq!(
@@ -142,9 +165,17 @@ impl Header {
         header
     }
 
-    /// Checksum chain before the first batch.
-    pub(crate) fn chain(&self) -> u32 {
-        checksum::of(&self.encode())
+    /// Encodes the header with zeros up to the first batch.
+    fn encode_unit(&self) -> Vec<u8> {
+        let mut bytes = self.encode().to_vec();
+        bytes.resize(self.unit as usize, 0);
+        bytes
+    }
+
+    /// Place of the first batch. The header seeds the checksum chain.
+    pub(crate) fn first_place(&self) -> Place {
+        let chain = checksum::of(&self.encode());
+        Place { salt: self.salt, number: self.first_batch, unit: self.unit, offset: self.unit, chain }
     }
 
     /// Reads and checks the header at the start of `file`. `file` holds the content of the file at `path`.
@@ -155,21 +186,28 @@ impl Header {
         if !header.starts_with(MAGIC) || header[CRC] != checksum::of(&header[CRC.end..]).to_le_bytes() {
             return Err(damaged(DamageKind::Checksum));
         }
-        let mut reader = Reader::new(bytes::Bytes::copy_from_slice(&header[CRC.end..FIELDS_END]));
+        let mut reader = Reader::new(bytes::Bytes::copy_from_slice(&header[CRC.end..UNIT.end]));
         let found = reader.u32().map_err(|_| damaged(DamageKind::Checksum))?;
-        if found != VERSION {
-            return Err(OpenError::TooNew { path: path.to_owned(), found, supported: VERSION });
+        if !(1..=VERSION_MAX).contains(&found) {
+            return Err(OpenError::TooNew { path: path.to_owned(), found, supported: VERSION_MAX });
         }
-        Self::fields(&mut reader).map_err(|_| damaged(DamageKind::Contents("a segment header")))
+        Self::fields(&mut reader, found).map_err(|_| damaged(DamageKind::Contents("a segment header")))
     }
 
-    fn fields(reader: &mut Reader) -> Result<Self, crate::codec::DecodeError> {
+    fn fields(reader: &mut Reader, version: u32) -> Result<Self, DecodeError> {
         let (seq, salt, member) = (reader.u64()?, reader.u64()?, MemberId(reader.u64()?));
         let previous = Previous { seq: reader.u64()?, end: reader.u64()?, chain: reader.u32()? };
         reader.u32()?;
         let first_batch = reader.u64()?;
         let base = EntryId { term: Term(reader.u64()?), index: Index(reader.u64()?) };
-        Ok(Self { seq, salt, member, previous: (previous.seq != 0).then_some(previous), first_batch, base })
+        let unit = match version {
+            1 => SECTOR as u64,
+            _ => u64::from(reader.u32()?),
+        };
+        if version > 1 && !(UNITS.contains(&unit) && unit.is_power_of_two()) {
+            return Err(DecodeError::Malformed("unit"));
+        }
+        Ok(Self { seq, salt, member, previous: (previous.seq != 0).then_some(previous), first_batch, base, unit })
     }
 }
 
@@ -186,10 +224,10 @@ pub(crate) fn seq_of(name: &str) -> Option<u64> {
     (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok())?
 }
 
-/// Length to which a file of `allocated` bytes is extended so that at least `needed` bytes exist.
-pub(crate) fn allocation(allocated: u64, needed: u64, segment_bytes: u64) -> u64 {
-    let step = allocated.clamp(STEP_MIN, STEP_MAX).min(segment_bytes.max(HEADER_SIZE as u64));
-    let target = needed.max((allocated + step).min(segment_bytes)).next_multiple_of(HEADER_SIZE as u64);
+/// Length to which a file of `allocated` bytes is extended so that at least `needed` bytes exist, in whole units.
+pub(crate) fn allocation(allocated: u64, needed: u64, segment_bytes: u64, unit: u64) -> u64 {
+    let step = allocated.clamp(STEP_MIN, STEP_MAX).min(segment_bytes.max(unit));
+    let target = needed.max((allocated + step).min(segment_bytes)).next_multiple_of(unit);
     debug_assert!(target >= needed, "{target} bytes are fewer than the {needed} that are needed");
     target
 }
@@ -202,9 +240,9 @@ impl Wal {
         let header = self.next_header(restart);
         let draft = self.dir.join(DRAFT);
         let path = self.dir.join(name(header.seq));
-        let needed = HEADER_SIZE as u64 + first_bytes;
+        let needed = header.unit + first_bytes;
         let (file, allocated) = self.draft(&draft, needed)?;
-        self.latch.guard("write", &draft, file.write_at(0, &header.encode()))?;
+        self.latch.guard("write", &draft, file.write_at(0, &header.encode_unit()))?;
         self.latch.guard("sync", &draft, file.sync())?;
         self.latch.guard("rename", &draft, self.disk.rename(&draft, &path))?;
         self.latch.guard("sync", &self.dir, self.disk.sync_dir(&self.dir))?;
@@ -218,8 +256,8 @@ impl Wal {
             (None, _) => Vec::new(),
         };
         self.last = header.base;
-        let chain = header.chain();
-        self.segments.push(Segment { header, path, max_index: None, end: HEADER_SIZE as u64, chain });
+        let Place { offset: end, chain, .. } = header.first_place();
+        self.segments.push(Segment { header, path, max_index: None, end, chain });
         self.active = Some(Active { file, allocated });
         self.assert_consistent();
         self.retire(superseded)
@@ -227,13 +265,19 @@ impl Wal {
 
     /// Writes a frame after the last batch of the previous segment, so that a start notices if the newest segment is missing. The
     /// frame is not synced: the segment that it names is already durable, and the log is correct without the frame.
+    ///
+    /// The frame is not written into a page that holds acknowledged batches, which a segment of version 1 may have: a power loss
+    /// during the write could destroy them.
     fn point_to_next(&self, header: &Header) -> Result<(), StorageError> {
         let Some(previous) = header.previous else { return Ok(()) };
         let Some(segment) = self.segments.iter().find(|s| s.header.seq == previous.seq) else { return Ok(()) };
-        let (salt, offset, chain) = (segment.header.salt, previous.end, previous.chain);
-        let frame = record::continued_frame(Place { salt, number: header.seq, offset, chain });
+        if !previous.end.is_multiple_of(PAGE as u64) {
+            return Ok(());
+        }
+        let place = Place { offset: previous.end, chain: previous.chain, ..segment.place(header.seq) };
+        let frame = record::fill_pages(record::continued_frame(place), place.unit);
         let file = self.latch.guard("open", &segment.path, self.disk.open(&segment.path))?;
-        self.latch.guard("write", &segment.path, file.write_at(offset, &frame))
+        self.latch.guard("write", &segment.path, file.write_at(place.offset, &frame))
     }
 
     fn next_header(&self, restart: Option<EntryId>) -> Header {
@@ -250,6 +294,7 @@ impl Wal {
             previous,
             first_batch: self.next_batch,
             base: restart.unwrap_or(self.last),
+            unit: self.unit(),
         }
     }
 
@@ -269,7 +314,8 @@ impl Wal {
             },
         };
         let exists = self.latch.guard("measure", draft, file.size())?;
-        let target = if exists >= needed { exists } else { allocation(exists, needed, self.options.segment_bytes) };
+        let (bytes, unit) = (self.options.segment_bytes, self.unit());
+        let target = if exists >= needed { exists } else { allocation(exists, needed, bytes, unit) };
         match file.preallocate(exists, target) {
             Ok(()) => Ok((file, target)),
             Err(e) if is_full(&e) => {
@@ -290,8 +336,9 @@ mod tests {
     fn segment(seq: u64, before: Option<&Segment>) -> Segment {
         let previous = before.map(|s| Previous { seq: s.header.seq, end: s.end, chain: s.chain });
         let base = EntryId { term: Term(1), index: Index(seq - 1) };
-        let header = Header { seq, salt: 7, member: MemberId(5), previous, first_batch: seq, base };
-        let chain = header.chain() ^ 1;
+        let unit = SECTOR as u64;
+        let header = Header { seq, salt: 7, member: MemberId(5), previous, first_batch: seq, base, unit };
+        let chain = header.first_place().chain ^ 1;
         Segment { header, path: PathBuf::new(), max_index: Some(Index(seq)), end: 1024, chain }
     }
 
@@ -327,5 +374,36 @@ mod tests {
     fn a_planted_segment_that_continues_itself_is_caught() {
         let [_, second, _] = three();
         segment(2, Some(&second));
+    }
+
+    #[test]
+    fn a_header_names_a_unit_that_is_a_power_of_two_from_a_page_on() {
+        for unit in [512, 4096, 8192, 65536] {
+            let header = Header { unit, ..segment(1, None).header };
+            let version = if unit == 512 { 1 } else { 2 };
+            assert_eq!(header.encode()[12..16], [version, 0, 0, 0]);
+            assert_eq!(Header::decode(&header.encode(), Path::new("")).expect("it was encoded"), header);
+            assert_eq!(header.first_place().offset, unit);
+        }
+        for unit in [0u32, 512, 2048, 6000, 131_072] {
+            let mut header = Header { unit: 4096, ..segment(1, None).header }.encode();
+            header[UNIT].copy_from_slice(&unit.to_le_bytes());
+            let crc = checksum::of(&header[CRC.end..]);
+            header[CRC].copy_from_slice(&crc.to_le_bytes());
+            let error = Header::decode(&header, Path::new("")).expect_err("no writer writes it");
+            let is_impossible =
+                matches!(&error, OpenError::Damaged { damage, .. } if damage.kind != DamageKind::Checksum);
+            assert!(is_impossible, "{unit}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_header_of_a_later_version_is_too_new() {
+        let mut header = segment(1, None).header.encode();
+        header[12] = 3;
+        let crc = checksum::of(&header[CRC.end..]);
+        header[CRC].copy_from_slice(&crc.to_le_bytes());
+        let error = Header::decode(&header, Path::new("")).expect_err("a later version");
+        assert!(matches!(error, OpenError::TooNew { found: 3, supported: 2, .. }), "{error}");
     }
 }

@@ -11,10 +11,9 @@ use raft::{
     Configuration, Entry, EntryId, HardState, Index, IoId, MemberId, MemberInfo, Payload, Persist, Restored,
     SnapshotMeta, Term,
 };
-use storage::disk::SECTOR;
 use storage::{
-    ClusterId, ClusterIdentity, OpenError, Options, Recovered, SnapshotError, SnapshotInfo, SnapshotOrigin, Start,
-    Storage, StorageError,
+    ClusterId, ClusterIdentity, LogFormat, OpenError, Options, Recovered, SnapshotError, SnapshotInfo, SnapshotOrigin,
+    Start, Storage, StorageError,
 };
 
 pub(crate) const MEMBER: MemberId = MemberId(0xA11CE);
@@ -23,9 +22,17 @@ pub(crate) fn dir() -> PathBuf {
     PathBuf::from("/data")
 }
 
-/// Returns an empty disk that tears sectors, because members write format 1 of the log.
+/// All formats of the log.
+pub(crate) const FORMATS: [LogFormat; 2] = [LogFormat::V1, LogFormat::V2];
+
+/// Returns an empty disk that tears in the unit for which a format of the log is laid out. [`open`] writes this format to it.
+pub(crate) fn disk_for(format: LogFormat) -> MemoryDisk {
+    MemoryDisk::with_tear_unit(format.unit())
+}
+
+/// Returns an empty disk for the format that members write by default.
 pub(crate) fn disk() -> MemoryDisk {
-    MemoryDisk::with_tear_unit(SECTOR)
+    disk_for(LogFormat::default())
 }
 
 /// Settings with small segments, so that short histories have several segments.
@@ -33,8 +40,18 @@ pub(crate) fn options(salt: u64) -> Options {
     Options { segment_bytes: 8 * 1024, snapshots_kept: 2, trailing_entries: 1_000_000, ..Options::new(MEMBER, salt) }
 }
 
+/// The same settings for a format, with segments of several batches.
+pub(crate) fn options_for(format: LogFormat, salt: u64) -> Options {
+    let segment_bytes = match format {
+        LogFormat::V1 => 8 * 1024,
+        LogFormat::V2 => 32 * 1024,
+    };
+    Options { segment_bytes, format, ..options(salt) }
+}
+
 pub(crate) fn open(disk: &MemoryDisk, salt: u64) -> Result<Recovered, OpenError> {
-    Storage::open(Arc::new(disk.clone()), &dir(), options(salt))
+    let format = FORMATS.into_iter().find(|format| format.unit() == disk.tear_unit()).expect("a disk for a format");
+    Storage::open(Arc::new(disk.clone()), &dir(), options_for(format, salt))
 }
 
 pub(crate) fn record() -> ClusterIdentity {
