@@ -452,16 +452,23 @@ impl World {
         }
         if electorates.iter().all(Vec::is_empty) {
             // Voters are chosen, but no configuration is in force: the blank disks of these members count as intact.
-            let left = voters.iter().filter(|voter| **voter != id && self.members.claim_of(**voter).is_some());
+            let left = voters.iter().filter(|voter| **voter != id && self.keeps_disk(**voter));
             return left.count() > voters.len() / 2;
         }
         let formed = self.members.has_formed();
-        let sound = |voter: &MemberId| {
-            *voter != id && (self.members.is_sound(*voter) || (!formed && self.members.claim_of(*voter).is_some()))
-        };
+        let sound =
+            |voter: &MemberId| *voter != id && self.keeps_disk(*voter) && (!formed || self.members.is_sound(*voter));
         electorates
             .iter()
             .filter(|voters| !voters.is_empty())
             .all(|voters| voters.iter().filter(|voter| sound(voter)).count() > voters.len() / 2)
+    }
+
+    /// Returns whether a member's disk exists and stays: neither is its claim being deleted, nor its machine lost.
+    fn keeps_disk(&self, id: MemberId) -> bool {
+        let Some(uid) = self.members.claim_of(id) else { return false };
+        let claims = &self.api.now().volumes;
+        let claim = claims.values().find(|claim| claim.metadata.uid.as_deref() == Some(uid));
+        claim.is_some_and(|claim| claim.metadata.deletion_timestamp.is_none()) && !self.members.is_on_lost_machine(uid)
     }
 }

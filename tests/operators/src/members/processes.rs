@@ -124,7 +124,12 @@ impl Members {
     #[must_use]
     pub fn is_sound(&self, id: MemberId) -> bool {
         let Some(claim) = self.claim_of(id) else { return false };
-        !self.processes.iter().any(|(pod, process)| process.volume == claim && self.lost.contains(pod))
-            && self.volumes.get(claim).is_some_and(|disk| disk.cluster.is_some())
+        !self.is_on_lost_machine(claim) && self.volumes.get(claim).is_some_and(|disk| disk.cluster.is_some())
+    }
+
+    /// Returns whether the disk of a claim is on a lost machine.
+    #[must_use]
+    pub fn is_on_lost_machine(&self, claim: &str) -> bool {
+        self.processes.iter().any(|(pod, process)| process.volume == claim && self.lost.contains(pod))
     }
 }
