@@ -7,8 +7,8 @@ use crate::state::log::Log;
 
 impl Log {
     /// Returns the last entry at or before `index` whose term is at most `term`. Another log that has an entry of
-    /// `term` at `index` may agree with this log up to the returned entry. Entries before the purge mark are unknown, so
-    /// the result is never before the purge mark.
+    /// `term` at `index` may agree with this log up to the returned entry. Entries before the purge mark are unknown,
+    /// so the result is never before the purge mark.
     pub(crate) fn may_agree_at(&self, index: Index, term: Term) -> EntryId {
         self.terms.last_within(index, term)
     }

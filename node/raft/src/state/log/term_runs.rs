@@ -1,6 +1,6 @@
-//! The terms of the entries of a log. Consecutive entries of one term form a run, which is stored as its first entry, so
-//! that an election costs a few bytes and a question about a term is a binary search. Owns the runs. Does not own the
-//! entries (`state/log.rs`).
+//! The terms of the entries of a log. Consecutive entries of one term form a run, which is stored as its first entry.
+//! An election therefore costs a few bytes, and a question about a term is a binary search. Owns the runs. Does not own
+//! the entries (`state/log.rs`).
 
 use crate::ids::{EntryId, Index, Term};
 
