@@ -382,10 +382,11 @@ mod tests {
     #[test]
     fn a_retention_is_written_as_for_etcd() {
         let kept = |mode: &str, retention: &str| {
-            let flags = ["--auto-compaction-mode", mode, "--auto-compaction-retention", retention];
-            check(&flags).map(|config| config.retention)
+            let mode = format!("--auto-compaction-mode={mode}");
+            let retention = format!("--auto-compaction-retention={retention}");
+            check(&[&mode, &retention]).map(|config| config.retention)
         };
-        let hours = |hours| Ok(Some(Retention::Time(Duration::from_secs(hours * 3_600))));
+        let hours = |hours: u64| Ok(Some(Retention::Time(Duration::from_secs(hours * 3_600))));
         assert_eq!(check(&[]).unwrap().retention, None);
         assert_eq!((kept("periodic", "0"), kept("revision", "0")), (Ok(None), Ok(None)));
         assert_eq!((kept("periodic", "1"), kept("periodic", "72h")), (hours(1), hours(72)));
