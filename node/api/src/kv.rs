@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use mvcc::{Command, Outcome, Response};
+use mvcc::{Command, Outcome, Response, Revision};
 use proto::etcdserverpb as pb;
 use tonic::Status;
 
@@ -100,6 +100,12 @@ pub(super) async fn compact(context: &CallContext, call: &Call) -> Result<Bytes,
     let admitted = context.admit(call, Answerer::Voter)?;
     let command = Command::Compact(parse::compact(&request));
     let outcome = context.commit(call, &admitted, Request::Compaction, command).await?;
+    if request.physical {
+        tokio::select! {
+            () = context.handle.removed(Revision(request.revision)) => {}
+            () = context.handle.stopping() => return Err(Refusal::Stopped.into()),
+        }
+    }
     framed(&admitted.header().at(outcome.revision))
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use mvcc::Command;
+use mvcc::{Command, Revision};
 use raft::{Change, Index, MemberId};
 use tokio::sync::oneshot;
 
@@ -188,6 +188,13 @@ impl Handle {
         {
             tracing::warn!(%reason, "leadership was not transferred before the shutdown");
         }
+    }
+
+    /// Returns once this member has removed the versions that the compaction at `mark` makes unreadable. The compaction must
+    /// be applied on this member already. Does not return if the member stops first.
+    pub async fn removed(&self, mark: Revision) {
+        // The wait cannot fail, because `self` keeps the sender in `shared` alive.
+        let _ = self.shared.removed.subscribe().wait_for(|removed| *removed >= mark).await;
     }
 
     /// Returns once the member begins to stop, so that the caller can end its streams to clients.

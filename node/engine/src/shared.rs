@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use mvcc::Store;
+use mvcc::{Revision, Store};
 use raft::{Index, MemberId, Message, Term};
 use tokio::sync::{mpsc, watch};
 
@@ -34,6 +34,8 @@ pub struct Shared {
     pub(crate) stopping: watch::Sender<bool>,
     /// Index of the last entry in the newest durable snapshot.
     pub(crate) snapshot: AtomicU64,
+    /// Compaction mark below which this member has removed all versions that the mark makes unreadable.
+    pub(crate) removed: watch::Sender<Revision>,
     /// Payload bytes of committed entries that are not applied yet.
     pub(crate) unapplied_bytes: AtomicUsize,
     pub(crate) observer: Box<dyn Observer>,
@@ -64,6 +66,7 @@ impl Shared {
             lifecycle,
             stopping: watch::Sender::new(false),
             snapshot: AtomicU64::new(0),
+            removed: watch::Sender::new(Revision(0)),
             unapplied_bytes: AtomicUsize::new(0),
             observer,
         })

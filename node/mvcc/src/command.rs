@@ -180,8 +180,8 @@ pub enum Operand {
 pub struct Compact {
     /// The new compaction mark. After the command, reads below the mark fail.
     pub revision: i64,
-    /// True if the client waits until the versions are removed. The store ignores this field: [`crate::Store::compact_slice`]
-    /// removes the versions in either case.
+    /// True if the client waits until the versions are removed (the service waits). The store ignores this field:
+    /// [`crate::Store::compact_slice`] removes the versions in either case.
     pub physical: bool,
 }
 

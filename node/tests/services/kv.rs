@@ -114,6 +114,36 @@ async fn compacted_revisions_are_refused() {
     assert_eq!(kv.range(at(3)).await.unwrap().into_inner().kvs, [stored("k", "2", 2, 3, 2)]);
 }
 
+/// Clients check the size right after the call, to see whether the alarm NOSPACE can be cleared. Writers that never pause must
+/// not delay the removal without end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_physical_compaction_answers_after_the_versions_are_removed() {
+    let member = Member::alone().await;
+    let mut kv = member.kv().await;
+    let value = "v".repeat(100);
+    let puts = || (0..125).map(|number| op(Op::RequestPut(put(&format!("k{number}"), &value)))).collect();
+    for _ in 0..400 {
+        kv.txn(pb::TxnRequest { success: puts(), ..pb::TxnRequest::default() }).await.unwrap();
+    }
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..8 {
+        let mut kv = member.kv().await;
+        writers.spawn(async move {
+            loop {
+                kv.put(put(&format!("w{writer}"), "v")).await.unwrap();
+            }
+        });
+    }
+    let mut maintenance = member.maintenance().await.unwrap();
+    let mut size = async || maintenance.status(pb::StatusRequest {}).await.unwrap().into_inner().db_size;
+    let before = size().await;
+    let revision = kv.range(key("k1")).await.unwrap().into_inner().header.unwrap().revision;
+    kv.compact(pb::CompactionRequest { revision, physical: true }).await.unwrap();
+    let after = size().await;
+    writers.shutdown().await;
+    assert!(before > 5_000_000 && after < before / 10, "{before} bytes before, {after} after");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn history_is_compacted_after_the_retention_without_a_request() {
     let member = Member::blank_with("demo-1", &["--auto-compaction-retention=1s"]);

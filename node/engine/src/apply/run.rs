@@ -23,6 +23,10 @@ use crate::shared::Shared;
 const PUBLISH_BYTES: usize = 4 << 20;
 /// Number of compacted versions that are examined before the thread checks for new jobs.
 const COMPACT_SLICE: usize = 2_000;
+/// Number of compacted versions that are examined for each applied command while more jobs wait. Without it, the removal
+/// would starve under a load that never pauses, and the size that the quota limits would not fall. A command examines more
+/// versions than it adds, so the removal ends.
+const COMPACT_PER_COMMAND: usize = 4;
 
 /// Function that loads the newest durable snapshot, which must reach the given index.
 pub(crate) type LoadSnapshot = Box<dyn Fn(Index) -> Result<(Store, EntryId), SnapshotLoadError> + Send>;
@@ -55,6 +59,8 @@ pub struct Applier {
     revision: Revision,
     /// ID of the last entry applied to the store.
     at: EntryId,
+    /// Commands that were applied since the last removal of compacted versions.
+    commands: usize,
     queue: Arc<ApplyQueue>,
     shared: Arc<Shared>,
     pending: Arc<Pending>,
@@ -78,7 +84,19 @@ impl Applier {
     ) -> Self {
         let revision = store.view().revision();
         let replies = Replies::new(&shared.lanes);
-        Self { store, revision, at, queue, shared, pending, barrier, replies, load, waiting: VecDeque::new() }
+        Self {
+            store,
+            revision,
+            at,
+            commands: 0,
+            queue,
+            shared,
+            pending,
+            barrier,
+            replies,
+            load,
+            waiting: VecDeque::new(),
+        }
     }
 
     /// Runs until the queue is closed and empty.
@@ -160,6 +178,7 @@ impl Applier {
         // An entry that cannot be decoded ends the member. If the member skipped the entry, its state would differ from
         // the state of other members.
         let batch = Batch::decode(bytes).map_err(|source| ApplyError::Entry { entry: id, source })?;
+        self.commands += batch.commands.len();
         let waiting = batch.commands.first().and_then(|(first, _)| self.pending.take(*first));
         let Some(waiting) = waiting else {
             // No caller of this member waits for the outcomes, so nothing is read for them.
@@ -192,6 +211,10 @@ impl Applier {
     fn publish(&mut self) {
         let published = Arc::new(Published { view: self.store.view(), applied: self.at.index, term: self.at.term });
         self.shared.published.store(Arc::clone(&published));
+        if self.store.removal() == Removal::Done {
+            let mark = published.view.compact_revision();
+            self.shared.removed.send_if_modified(|removed| std::mem::replace(removed, mark) != mark);
+        }
         self.barrier.reached(self.at.index, &mut self.replies);
         self.replies.flush(&self.shared.lanes);
         self.shared.inbox.applied(published);
@@ -211,8 +234,13 @@ impl Applier {
         Ok(())
     }
 
-    /// Removes compacted versions while no job waits.
+    /// Removes compacted versions while no job waits. Otherwise removes as many as the applied commands pay for; the next
+    /// view shows it.
     fn compact(&mut self) {
+        let due = std::mem::take(&mut self.commands).saturating_mul(COMPACT_PER_COMMAND);
+        if due > 0 && self.store.removal() == Removal::Pending && self.queue.has_work() {
+            self.store.compact_slice(due);
+        }
         while self.store.removal() == Removal::Pending && !self.queue.has_work() {
             self.store.compact_slice(COMPACT_SLICE);
             self.publish();
@@ -334,5 +362,36 @@ mod tests {
         let reported = outcomes.0.lock().unwrap();
         assert_eq!(reported.iter().map(read_by).collect::<Vec<_>>(), [(2, 0), (2, 1)]);
         assert_eq!(reported[0].revision, Revision(2), "the write does not depend on a caller");
+    }
+
+    /// Every round leaves a job in the queue, as under a load that never pauses.
+    #[test]
+    fn compacted_versions_are_removed_although_jobs_always_wait() {
+        const VERSIONS: i64 = 10_000;
+        let shared = shared(Box::new(Unobserved));
+        let mut applier = applier(&shared);
+        let put = || Command::Put(Put { key: "k".into(), value: vec![0; 100].into(), ..Put::default() });
+        let entry = |index, commands: Vec<Command>| {
+            let batch = Batch { commands: commands.into_iter().map(|command| (index, command)).collect() };
+            ApplyJob::Entries(vec![Entry { id: id(index), time_ms: 0, payload: Payload::Normal(batch.encode()) }])
+        };
+        let round = |next: ApplyJob, applier: &mut Applier| {
+            let mut jobs = Vec::new();
+            applier.queue.take_now(&mut jobs);
+            applier.queue.push(next);
+            applier.execute_jobs(jobs.into_iter()).unwrap();
+        };
+        let compact = Command::Compact(mvcc::Compact { revision: VERSIONS, physical: true });
+        round(entry(1, (0..VERSIONS).map(|_| put()).collect()), &mut applier);
+        round(entry(2, vec![compact]), &mut applier);
+        let mut rounds = 3;
+        while *shared.removed.borrow() != Revision(VERSIONS) {
+            let size = shared.published.load().view.size_bytes();
+            assert!(rounds < 100, "{size} bytes are left after {rounds} rounds");
+            round(entry(rounds, (0..100).map(|_| put()).collect()), &mut applier);
+            rounds += 1;
+        }
+        let size = shared.published.load().view.size_bytes();
+        assert!(size < 200 * 100 * rounds, "the view still has {size} bytes after {rounds} rounds");
     }
 }
