@@ -43,6 +43,13 @@ impl Store {
         View { space: self.space.clone() }
     }
 
+    /// Number of versions that were ever added to this store, counted from an arbitrary start. The difference of two values is the
+    /// number of versions that were added between them, removed ones included.
+    #[must_use]
+    pub fn versions_written(&self) -> u64 {
+        self.space.history.end().0
+    }
+
     /// Applies one committed command. `time_ms` is the time of the command's log entry, in milliseconds since the Unix epoch. The
     /// store keeps the latest of these times.
     ///

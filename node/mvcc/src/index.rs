@@ -60,6 +60,16 @@ impl Index {
         one.into_iter().chain(many.map(|(key, entry)| (key, *entry)))
     }
 
+    /// The live entries of an interval in key order. A leaf of the index without a live entry is not visited.
+    pub(crate) fn scan_live<'a>(&'a self, interval: Interval<'a>) -> impl Iterator<Item = (&'a [u8], KeyEntry)> {
+        let (one, many) = match interval {
+            Interval::Key(key) => (self.get(key).filter(KeyEntry::is_live).map(|entry| (key, entry)), None),
+            interval => (None, Some(interval.bounds())),
+        };
+        let many = many.map(|(from, to)| self.keys.scan_live(from, to)).into_iter().flatten();
+        one.into_iter().chain(many.map(|(key, entry)| (key, *entry)))
+    }
+
     /// Number of keys of an interval, including keys whose newest version is a tombstone. The cost is logarithmic in the
     /// number of keys.
     pub(crate) fn count_keys(&self, interval: Interval<'_>) -> u64 {

@@ -42,7 +42,7 @@ pub(crate) fn run(space: &Keyspace, range: &Range, now: Revision) -> Result<Rang
     Ok(result)
 }
 
-/// Maximum number of keys of its interval that a read visits.
+/// Maximum number of leaves of the index with keys of its interval that a read visits.
 pub(crate) fn visited_max(range: &Range) -> u64 {
     if range.revision > 0 {
         // The count at an older revision visits every key that has changed since that revision.
@@ -111,27 +111,33 @@ fn collect(
     max: usize,
 ) -> Vec<KeyValue> {
     let from_index_alone = range.keys_only && range.sort_target != SortTarget::Value;
-    let kvs: Vec<KeyValue> = space
-        .index
-        .scan(interval)
-        .filter_map(|(key, entry)| match moment {
-            Some(moment) if entry.place >= moment.end => {
-                let version = space.live_at(moment, entry)?;
-                let fields = version.fields();
-                if !passes_filters(range, fields.mod_revision, fields.create_revision) {
-                    return None;
+    let passes = |modified: i64, created: i64| passes_filters(range, modified, created);
+    let kvs: Vec<KeyValue> = match moment {
+        None => {
+            let live = space.index.scan_live(interval).filter(|(_, entry)| passes(entry.modified.0, entry.created.0));
+            let version = |(key, entry)| {
+                if from_index_alone { key_alone(key, entry) } else { space.version(entry).clone() }
+            };
+            live.map(version).take(max).collect()
+        }
+        Some(moment) => {
+            let then = |(key, entry): (&[u8], KeyEntry)| {
+                if entry.place >= moment.end {
+                    let version = space.live_at(moment, entry)?;
+                    let fields = version.fields();
+                    if !passes(fields.mod_revision, fields.create_revision) {
+                        return None;
+                    }
+                    return Some(if from_index_alone { without_value(fields) } else { version.clone() });
                 }
-                Some(if from_index_alone { without_value(fields) } else { version.clone() })
-            }
-            _ => {
-                if !entry.is_live() || !passes_filters(range, entry.modified.0, entry.created.0) {
+                if !entry.is_live() || !passes(entry.modified.0, entry.created.0) {
                     return None;
                 }
                 Some(if from_index_alone { key_alone(key, entry) } else { space.version(entry).clone() })
-            }
-        })
-        .take(max)
-        .collect();
+            };
+            space.index.scan(interval).filter_map(then).take(max).collect()
+        }
+    };
     debug_assert!(kvs.is_sorted_by(|a, b| a.key() < b.key()), "keys are collected in key order, each once");
     kvs
 }

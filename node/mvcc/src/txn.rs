@@ -39,12 +39,8 @@ fn branch(txn: &Txn, success: bool) -> &[Op] {
 }
 
 fn compare_holds(space: &Keyspace, compare: &Compare) -> bool {
-    let mut live = space
-        .index
-        .scan(Interval::new(&compare.key, &compare.range_end))
-        .map(|(_, entry)| entry)
-        .filter(KeyEntry::is_live)
-        .peekable();
+    let mut live =
+        space.index.scan_live(Interval::new(&compare.key, &compare.range_end)).map(|(_, entry)| entry).peekable();
     if live.peek().is_none() {
         return compare_holds_for(space, compare, None);
     }

@@ -65,7 +65,7 @@ impl<'a> Write<'a> {
             // nodes with the published view, so that it costs less than a list of the keys.
             interval => {
                 let index = self.space.index.clone();
-                for (key, entry) in index.scan(interval).filter(|(_, entry)| entry.is_live()) {
+                for (key, entry) in index.scan_live(interval) {
                     self.delete(key, entry, &mut prev_kvs);
                 }
             }

@@ -16,6 +16,8 @@ use crate::peer::lanes::Lane;
 const STRANGERS_MAX: usize = 16;
 /// Maximum number of addresses kept from greetings; far above the size of any cluster.
 const LEARNED_MAX: usize = 64;
+/// Maximum length of such an address in bytes. A longer one is no address of a member.
+const URL_BYTES_MAX: usize = 2_048;
 
 /// The lanes to one member.
 pub(super) struct Link {
@@ -66,7 +68,7 @@ impl Links {
 
     /// Keeps the address that a member gave.
     pub(super) fn learn(&mut self, member: MemberId, url: &str) {
-        if url.is_empty() {
+        if url.is_empty() || url.len() > URL_BYTES_MAX {
             return;
         }
         self.uses += 1;
@@ -138,6 +140,7 @@ mod tests {
             (None, Some("http://x:2380".to_owned()))
         );
         links.learn(MemberId(200), "");
+        links.learn(MemberId(200), &"x".repeat(URL_BYTES_MAX + 1));
         assert!(links.learned(MemberId(200)).is_some(), "a member without an address does not take it away");
     }
 }

@@ -216,12 +216,12 @@ async fn transactions_that_visit_too_many_keys_are_refused() {
     let member = Member::alone().await;
     let mut kv = member.kv().await;
     let txn = |compare, success| pb::TxnRequest { compare, success, ..pb::TxnRequest::default() };
-    for round in 0..32 {
+    for round in 0..40 {
         let puts = (0..125).map(|number| op(Op::RequestPut(put(&format!("k{round:02}-{number:03}"), "v"))));
         kv.txn(txn(Vec::new(), puts.collect())).await.unwrap();
     }
 
-    // Each comparison reads the values of 4,000 keys, because none is as given. 125 of them reach the limit.
+    // Each comparison reads the values of 5,000 keys, because none is as given. 103 of them reach the limit.
     let compares = |count| {
         let compare = pb::Compare {
             key: "k".into(),
@@ -235,14 +235,14 @@ async fn transactions_that_visit_too_many_keys_are_refused() {
     let expensive = (Code::ResourceExhausted, "raft-node: the transaction visits too many keys: split it".to_owned());
     let write = || vec![op(Op::RequestPut(put("a", "")))];
     let read = || vec![op(Op::RequestRange(key("a")))];
-    assert_eq!(refusal(kv.txn(txn(compares(126), write())).await), expensive);
-    assert_eq!(refusal(kv.txn(txn(compares(126), read())).await), expensive);
+    assert_eq!(refusal(kv.txn(txn(compares(104), write())).await), expensive);
+    assert_eq!(refusal(kv.txn(txn(compares(104), read())).await), expensive);
     let whole = || pb::RangeRequest { range_end: "\0".into(), ..key("\0") };
     let passes = (0..3).map(|_| op(Op::RequestRange(whole()))).collect();
     assert_eq!(kv.txn(txn(Vec::new(), passes)).await.unwrap().into_inner().responses.len(), 3);
-    let admitted = kv.txn(txn(compares(124), write())).await.unwrap().into_inner();
+    let admitted = kv.txn(txn(compares(102), write())).await.unwrap().into_inner();
     assert!(admitted.succeeded);
-    assert_eq!(admitted.header.unwrap().revision, 34, "the refused transactions wrote nothing");
+    assert_eq!(admitted.header.unwrap().revision, 42, "the refused transactions wrote nothing");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -23,10 +23,10 @@ use crate::shared::Shared;
 const PUBLISH_BYTES: usize = 4 << 20;
 /// Number of compacted versions that are examined before the thread checks for new jobs.
 const COMPACT_SLICE: usize = 2_000;
-/// Number of compacted versions that are examined for each applied command while more jobs wait. Without it, the removal
-/// would starve under a load that never pauses, and the size that the quota limits would not fall. A command examines more
-/// versions than it adds, so the removal ends.
-const COMPACT_PER_COMMAND: usize = 4;
+/// Number of compacted versions that are examined for each version that was written, while more jobs wait. Without it, the
+/// removal would starve under a load that never pauses, and the size that the quota limits would not fall. It is above 1,
+/// so the removal ends.
+const COMPACT_PER_VERSION: u64 = 4;
 
 /// Function that loads the newest durable snapshot, which must reach the given index.
 pub(crate) type LoadSnapshot = Box<dyn Fn(Index) -> Result<(Store, EntryId), SnapshotLoadError> + Send>;
@@ -59,8 +59,8 @@ pub struct Applier {
     revision: Revision,
     /// ID of the last entry applied to the store.
     at: EntryId,
-    /// Commands that were applied since the last removal of compacted versions.
-    commands: usize,
+    /// The store's [`Store::versions_written`] when compacted versions were removed last.
+    written: u64,
     queue: Arc<ApplyQueue>,
     shared: Arc<Shared>,
     pending: Arc<Pending>,
@@ -82,21 +82,9 @@ impl Applier {
         barrier: Arc<Barrier>,
         load: LoadSnapshot,
     ) -> Self {
-        let revision = store.view().revision();
+        let (revision, written) = (store.view().revision(), store.versions_written());
         let replies = Replies::new(&shared.lanes);
-        Self {
-            store,
-            revision,
-            at,
-            commands: 0,
-            queue,
-            shared,
-            pending,
-            barrier,
-            replies,
-            load,
-            waiting: VecDeque::new(),
-        }
+        Self { store, revision, at, written, queue, shared, pending, barrier, replies, load, waiting: VecDeque::new() }
     }
 
     /// Runs until the queue is closed and empty.
@@ -178,7 +166,6 @@ impl Applier {
         // An entry that cannot be decoded ends the member. If the member skipped the entry, its state would differ from
         // the state of other members.
         let batch = Batch::decode(bytes).map_err(|source| ApplyError::Entry { entry: id, source })?;
-        self.commands += batch.commands.len();
         let waiting = batch.commands.first().and_then(|(first, _)| self.pending.take(*first));
         let Some(waiting) = waiting else {
             // No caller of this member waits for the outcomes, so nothing is read for them.
@@ -234,12 +221,16 @@ impl Applier {
         Ok(())
     }
 
-    /// Removes compacted versions while no job waits. Otherwise removes as many as the applied commands pay for; the next
+    /// Removes compacted versions while no job waits. Otherwise examines as many as the written versions require; the next
     /// view shows it.
     fn compact(&mut self) {
-        let due = std::mem::take(&mut self.commands).saturating_mul(COMPACT_PER_COMMAND);
-        if due > 0 && self.store.removal() == Removal::Pending && self.queue.has_work() {
-            self.store.compact_slice(due);
+        let written = self.store.versions_written();
+        // An installed snapshot may have replaced the store by one with fewer versions.
+        let mut due = written.saturating_sub(self.written).saturating_mul(COMPACT_PER_VERSION);
+        self.written = written;
+        while due > 0 && self.store.removal() == Removal::Pending && self.queue.has_work() {
+            self.store.compact_slice(COMPACT_SLICE);
+            due = due.saturating_sub(COMPACT_SLICE as u64);
         }
         while self.store.removal() == Removal::Pending && !self.queue.has_work() {
             self.store.compact_slice(COMPACT_SLICE);
@@ -381,6 +372,9 @@ mod tests {
             applier.queue.push(next);
             applier.execute_jobs(jobs.into_iter()).unwrap();
         };
+        // One command that writes many versions, so that a removal paid by commands would not keep up.
+        let puts = (0..100).map(|number| Op::Put(Put { key: format!("k{number}").into(), ..Put::default() }));
+        let txn = Command::Txn(Txn { success: puts.collect(), ..Txn::default() });
         let compact = Command::Compact(mvcc::Compact { revision: VERSIONS, physical: true });
         round(entry(1, (0..VERSIONS).map(|_| put()).collect()), &mut applier);
         round(entry(2, vec![compact]), &mut applier);
@@ -388,7 +382,7 @@ mod tests {
         while *shared.removed.borrow() != Revision(VERSIONS) {
             let size = shared.published.load().view.size_bytes();
             assert!(rounds < 100, "{size} bytes are left after {rounds} rounds");
-            round(entry(rounds, (0..100).map(|_| put()).collect()), &mut applier);
+            round(entry(rounds, vec![txn.clone()]), &mut applier);
             rounds += 1;
         }
         let size = shared.published.load().view.size_bytes();

@@ -68,7 +68,13 @@ impl Tree {
     /// The entries at or after `from` and before `to`, in order. If `to` is `None`, the entries continue to the last key.
     pub(crate) fn scan<'a>(&'a self, from: &[u8], to: Option<&'a [u8]>) -> Scan<'a> {
         debug_assert!(to.is_none_or(|to| from <= to), "an interval ends where it begins or later");
-        Scan::new(&self.root, from, to)
+        Scan::new(&self.root, from, to, false)
+    }
+
+    /// The live entries among those of [`Self::scan`]. The cost does not depend on the number of subtrees without one.
+    pub(crate) fn scan_live<'a>(&'a self, from: &[u8], to: Option<&'a [u8]>) -> Scan<'a> {
+        debug_assert!(to.is_none_or(|to| from <= to), "an interval ends where it begins or later");
+        Scan::new(&self.root, from, to, true)
     }
 
     /// Visits the entries that `scan` returns, in the same order, except the entries of skipped subtrees. A subtree inside
@@ -138,6 +144,9 @@ mod tests {
             let found: Vec<_> = tree.scan(from, Some(to)).map(|(key, _)| key.to_vec()).collect();
             let inside: Vec<_> = model.range(from.to_vec()..to.to_vec()).collect();
             assert_eq!(found, inside.iter().map(|(key, _)| (*key).clone()).collect::<Vec<_>>());
+            let found: Vec<_> = tree.scan_live(from, Some(to)).map(|(key, _)| key.to_vec()).collect();
+            let live = inside.iter().filter(|(_, entry)| entry.is_live());
+            assert_eq!(found, live.map(|(key, _)| (*key).clone()).collect::<Vec<_>>());
             let (mut whole, mut each) = (0, 0);
             tree.visit(
                 from,
