@@ -14,7 +14,7 @@ fn without_reads(outcome: Outcome) -> Outcome {
         Response::Put(put) => Response::Put(bare_put(put)),
         Response::DeleteRange(delete) => Response::DeleteRange(bare_delete(delete)),
         Response::Txn(txn) => Response::Txn(bare_txn(txn)),
-        response @ (Response::Compact | Response::Alarm(_)) => response,
+        response @ (Response::Compact | Response::Alarm(_) | Response::RaiseFeatureLevel) => response,
     };
     Outcome { response, ..outcome }
 }

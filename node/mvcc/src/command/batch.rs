@@ -80,6 +80,18 @@ pub enum BatchError {
     },
 }
 
+impl BatchError {
+    /// Returns whether a newer version of this program wrote the batch. Otherwise it is damaged.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        match self {
+            BatchError::Truncated => false,
+            BatchError::UnknownVersion(_) => true,
+            BatchError::Command { source, .. } => source.is_newer(),
+        }
+    }
+}
+
 /// Collects commands into the payload of one log entry. Each command is encoded when it is added.
 #[derive(Debug)]
 pub struct BatchBuilder {
