@@ -92,7 +92,7 @@ fn receive(member: MemberId, snapshots: &Snapshots) -> SnapshotMeta {
         configuration_index: Index(9),
     };
     let mut receiver = snapshots.receive(meta.clone()).unwrap();
-    mvcc::image::write(&store.view(), 9, &mut receiver).unwrap();
+    mvcc::image::write(&store.view(), 9, mvcc::image::ImageFormat::V1, &mut receiver).unwrap();
     receiver.finish_verified().unwrap();
     meta
 }

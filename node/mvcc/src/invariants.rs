@@ -292,6 +292,6 @@ mod tests {
         let created_later = Fields { key: b"d", create_revision: 9, mod_revision: 8, version: 1, ..Fields::default() };
         store.space.restore(&mut Vec::new(), revision, &created_later);
         store.space.revision = Revision(8);
-        let _ = image::write(&store.view(), 1, &mut Vec::new());
+        let _ = image::write(&store.view(), 1, image::ImageFormat::V1, &mut Vec::new());
     }
 }

@@ -15,8 +15,7 @@ fn nested(depth: usize) -> Command {
 
 /// Generates commands, valid or not.
 fn command() -> impl Strategy<Value = Command> {
-    let raise = any::<u32>().prop_map(|to| Command::RaiseFeatureLevel { to: FeatureLevel(to) });
-    prop_oneof![10 => commands::command(), 10 => commands::txn().prop_map(Command::Txn), 1 => raise]
+    prop_oneof![commands::command(), commands::txn().prop_map(Command::Txn)]
 }
 
 proptest! {

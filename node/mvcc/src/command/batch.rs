@@ -69,7 +69,7 @@ pub enum BatchError {
     #[error("batch encoding version {0} is unknown: upgrade this member")]
     UnknownVersion(u8),
     /// A command of the batch could not be decoded.
-    #[error("command {position} of the batch (request {request_id}) is damaged")]
+    #[error("command {position} of the batch (request {request_id}): {source}")]
     Command {
         /// Position of the command in the batch, from 0.
         position: usize,

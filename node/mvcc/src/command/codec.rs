@@ -59,7 +59,7 @@ pub enum DecodeError {
     #[error("command encoding version {0} is unknown: upgrade this member")]
     UnknownVersion(u8),
     /// A kind, flag or other choice has a value that encoding version 1 does not define.
-    #[error("{what} {value} does not exist in command encoding version 1")]
+    #[error("{what} {value} does not exist in command encoding version 1: upgrade this member")]
     UnknownChoice {
         /// Name of the choice.
         what: &'static str,
