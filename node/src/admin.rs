@@ -8,6 +8,9 @@ mod parse;
 mod refusal;
 mod token;
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
 use self::archive::Archive;
 use engine::handle::Handle;
 use engine::status::Phase;
@@ -17,16 +20,17 @@ use raft::MemberId;
 use tonic::{Request, Response, Status};
 
 use crate::config::RunArgs;
+use crate::peer::Peers;
 use token::TokenCheck;
 
 /// Maximum bytes of one request. Most requests are small, but the configuration of a cluster whose members have long
 /// names can be large.
 const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 
-/// Creates the admin service of one member. The peer port serves it.
-#[must_use]
-pub fn service(handle: Handle, args: &RunArgs) -> AdminServer<AdminService> {
-    AdminServer::new(AdminService { handle, archive: Archive::new(args) }).max_decoding_message_size(REQUEST_BYTES_MAX)
+/// Creates the admin service of one member. The peer port serves it. `peers` is set once the member belongs to a cluster.
+pub(crate) fn service(handle: Handle, args: &RunArgs, peers: Arc<OnceLock<Arc<Peers>>>) -> AdminServer<AdminService> {
+    let service = AdminService { handle, archive: Archive::new(args), peers };
+    AdminServer::new(service).max_decoding_message_size(REQUEST_BYTES_MAX)
 }
 
 /// The admin service of one member.
@@ -34,6 +38,7 @@ pub fn service(handle: Handle, args: &RunArgs) -> AdminServer<AdminService> {
 pub struct AdminService {
     handle: Handle,
     archive: Archive,
+    peers: Arc<OnceLock<Arc<Peers>>>,
 }
 
 impl AdminService {
@@ -115,7 +120,11 @@ impl Admin for AdminService {
         request: Request<wire::ChangeMembershipRequest>,
     ) -> Result<Response<wire::ChangeMembershipResponse>, Status> {
         let change = parse::change(self.admit(request)?)?;
-        let index = self.handle.change(change).await.map_err(|error| refusal::change(&error))?;
+        let supports = match self.peers.get() {
+            Some(peers) => peers.support_of_newcomers(&change.members).await,
+            None => BTreeMap::new(),
+        };
+        let index = self.handle.change(change, supports).await.map_err(|error| refusal::change(&error))?;
         Ok(Response::new(wire::ChangeMembershipResponse { index: index.0 }))
     }
 
@@ -126,6 +135,15 @@ impl Admin for AdminService {
         let target = target(&self.admit(request)?)?;
         let leader = self.handle.transfer(target).await.map_err(|error| refusal::transfer(&error))?;
         Ok(Response::new(wire::TransferLeadershipResponse { leader: leader.to_string() }))
+    }
+
+    async fn raise_feature_level(
+        &self,
+        request: Request<wire::RaiseFeatureLevelRequest>,
+    ) -> Result<Response<wire::RaiseFeatureLevelResponse>, Status> {
+        let to = parse::raise(&self.admit(request)?);
+        let level = self.handle.raise_level(to).await.map_err(|error| refusal::raise(&error))?;
+        Ok(Response::new(wire::RaiseFeatureLevelResponse { level: level.0 }))
     }
 
     async fn backup(&self, request: Request<wire::BackupRequest>) -> Result<Response<wire::BackupResponse>, Status> {

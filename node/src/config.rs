@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum};
+use engine::level::SUPPORTED;
 use engine::retention::Retention;
+use mvcc::FeatureLevel;
 
 use crate::descriptors::{CLIENTS_MAX, LIMIT_MIN, clients_max};
 
@@ -142,6 +144,8 @@ pub struct Config {
     pub clients_max: usize,
     /// History that is kept; `None` if it is kept until a client compacts it.
     pub retention: Option<Retention>,
+    /// The highest feature level that the member supports. Tests lower it, so that the member behaves as a former program.
+    pub supports: FeatureLevel,
 }
 
 /// Memory that a member needs besides twice its quota, in bytes.
@@ -266,7 +270,7 @@ impl Config {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let client_threads = if args.client_threads == 0 { processors.min(2) } else { args.client_threads };
         let (quota_bytes, retention) = (args.quota_bytes, retention(&args)?);
-        Ok(Self { args, client_threads, quota_bytes, clients_max: CLIENTS_MAX, retention })
+        Ok(Self { args, client_threads, quota_bytes, clients_max: CLIENTS_MAX, retention, supports: SUPPORTED })
     }
 
     /// Limits the connections of clients to what a limit of file descriptors leaves for them.

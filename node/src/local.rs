@@ -37,6 +37,8 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const RESTART_INTERVAL: Duration = Duration::from_secs(1);
 /// Interval between checks while waiting for a member to listen or for a leader.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// Time within which the feature level is raised. The cluster serves at its former level, too.
+const RAISE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Flags of `raft-node local`.
 #[derive(Args, Clone, Debug)]
@@ -153,7 +155,8 @@ async fn keep_running(args: &LocalArgs, members: &mut Vec<Process>) -> Result<()
     let deadline = Instant::now() + READY_WITHIN;
     let clients = connect(args, &ports, members, deadline).await?;
     bootstrap(&ports, &identity, clients.clone()).await?;
-    await_leader(args, &identity, clients, members, deadline).await?;
+    await_leader(args, &identity, clients.clone(), members, deadline).await?;
+    raise_level(&identity, clients).await;
     let endpoints: Vec<String> = ports.iter().map(|ports| url(ports.client)).collect();
     print(&greeting(&endpoints.join(","), &args.dir));
     loop {
@@ -354,4 +357,25 @@ async fn await_leader(
         }
     }
     Ok(())
+}
+
+/// Raises the feature level to the highest one that the members support. All of them run this program, so that no member is needed
+/// that could take the level back.
+async fn raise_level(identity: &LocalIdentity, mut clients: Vec<Client>) {
+    let deadline = Instant::now() + RAISE_WITHIN;
+    loop {
+        let mut last = String::new();
+        for client in &mut clients {
+            // Only the leader raises the level, once all members are connected to it.
+            match client.raise_feature_level(with_token(wire::RaiseFeatureLevelRequest { to: 0 }, identity)).await {
+                Ok(_) => return,
+                Err(status) => last = status.message().to_owned(),
+            }
+        }
+        if Instant::now() >= deadline {
+            eprintln!("the feature level was not raised: {last}");
+            return;
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
 }

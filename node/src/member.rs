@@ -131,8 +131,8 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts a member on the current runtime. A blank, removed or damaged member serves only peers, admin calls and
-    /// HTTP.
+    /// Starts a member on the current runtime. A blank, removed or damaged member, and one whose disk is too new, serves only
+    /// peers, admin calls and HTTP.
     ///
     /// # Errors
     /// Returns why the member did not start.
@@ -206,7 +206,7 @@ enum Stage {
     Restoring(Box<Restoring>),
     /// The member belongs to a cluster.
     Member(Box<Consensus>),
-    /// The member was removed, or its disk is damaged. No further phase follows.
+    /// The member was removed, or its disk is damaged or too new. No further phase follows.
     Over,
 }
 
@@ -218,13 +218,14 @@ fn stop_signal(kind: SignalKind) -> Result<tokio::signal::unix::Signal, StartErr
 enum Opened {
     Whole(Box<Recovered>),
     Damaged { member: MemberId, identity: Option<Box<Identity>>, reason: String },
+    TooNew { member: MemberId, identity: Option<Box<Identity>>, reason: String },
 }
 
 impl Opened {
     fn identity(&self) -> Option<&Identity> {
         match self {
             Self::Whole(recovered) => Some(&recovered.identity),
-            Self::Damaged { identity, .. } => identity.as_deref(),
+            Self::Damaged { identity, .. } | Self::TooNew { identity, .. } => identity.as_deref(),
         }
     }
 }
@@ -248,12 +249,20 @@ fn open(config: &Config, disk: Arc<dyn Disk>) -> Result<Opened, StartError> {
         Err(OpenError::Damaged { identity, damage }) => {
             let reason = OpenError::Damaged { identity: None, damage }.to_string();
             tracing::error!(%reason, "the disk is damaged");
-            // If the identity cannot be read, the member ID is unknown.
-            let member = identity.as_ref().map_or(MemberId(0), |identity| identity.member);
-            Ok(Opened::Damaged { member, identity, reason })
+            Ok(Opened::Damaged { member: member_of(identity.as_deref()), identity, reason })
+        }
+        Err(OpenError::TooNew { identity, newer }) => {
+            let reason = OpenError::TooNew { identity: None, newer }.to_string();
+            tracing::error!(%reason, "a newer program wrote the disk");
+            Ok(Opened::TooNew { member: member_of(identity.as_deref()), identity, reason })
         }
         Err(other) => Err(other.into()),
     }
+}
+
+/// ID of the member; 0 if the identity cannot be read.
+fn member_of(identity: Option<&Identity>) -> MemberId {
+    identity.map_or(MemberId(0), |identity| identity.member)
 }
 
 fn share(config: &Config, opened: &Opened, lifecycle: mpsc::Sender<Lifecycle>, metrics: Metrics) -> Arc<Shared> {
@@ -262,16 +271,18 @@ fn share(config: &Config, opened: &Opened, lifecycle: mpsc::Sender<Lifecycle>, m
     let name = cluster.map(|cluster| cluster.own.name.clone()).filter(|name| !name.is_empty());
     let member = match opened {
         Opened::Whole(recovered) => recovered.identity.member,
-        Opened::Damaged { member, .. } => *member,
+        Opened::Damaged { member, .. } | Opened::TooNew { member, .. } => *member,
     };
     let (phase, error) = match opened {
         Opened::Damaged { reason, .. } => (Phase::Damaged, reason.clone()),
+        Opened::TooNew { reason, .. } => (Phase::TooNew, reason.clone()),
         Opened::Whole(recovered) if recovered.identity.removed.is_some() => (Phase::Removed, String::new()),
         Opened::Whole(_) if cluster.is_some() => (Phase::Member, String::new()),
         Opened::Whole(_) => (Phase::Blank, String::new()),
     };
     let status = Status {
         cluster: cluster.map(|cluster| cluster.cluster_id),
+        supports: config.supports,
         error,
         ..Status::idle(member, name.unwrap_or_else(|| config.args.name.clone()), phase)
     };
@@ -318,7 +329,21 @@ impl Member {
     }
 
     fn start_consensus(&mut self, recovered: Recovered, serving: &mut Serving) -> Result<(), StartError> {
-        let consensus = Consensus::start(&self.config, &self.shared, &self.metrics, recovered, self.ended.clone())?;
+        let started = Consensus::start(&self.config, &self.shared, &self.metrics, recovered, self.ended.clone());
+        let consensus = match started {
+            Err(reason) if reason.is_newer() => {
+                tracing::error!(%reason, "a newer program wrote the disk");
+                let error = reason.to_string();
+                self.shared.update_status(|status| Status {
+                    phase: Phase::TooNew,
+                    error: error.clone(),
+                    ..Status::clone(status)
+                });
+                self.stage = Stage::Over;
+                return Ok(());
+            }
+            started => started?,
+        };
         // Cannot fail, because a process starts consensus at most once.
         let _ = self.peers.set(Arc::clone(&consensus.peers));
         serving.serve_clients(&self.config, &self.handle, &self.shared, &self.metrics)?;
@@ -331,7 +356,9 @@ impl Member {
         let member = self.shared.member();
         let (adoption, reply) = match request {
             Lifecycle::Bootstrap { parameters, reply } => (Adoption::of_bootstrap(member, parameters), reply),
-            Lifecycle::Join { parameters, reply } => (Adoption::of_join(member, parameters), reply),
+            Lifecycle::Join { parameters, reply } => {
+                (Adoption::of_join(member, self.shared.supports(), parameters), reply)
+            }
             Lifecycle::Restore { parameters, reply } => {
                 drop(reply.send(self.restore(parameters)));
                 return Ok(());

@@ -5,9 +5,11 @@
 mod compression;
 mod lanes;
 
+mod connected;
 mod links;
 
 pub(crate) mod dial;
+mod greet;
 mod greeting;
 pub(crate) mod listen;
 
@@ -16,21 +18,27 @@ pub(crate) mod snapshot;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use engine::shared::Shared;
 use engine::transport::Transport;
+use mvcc::FeatureLevel;
 use proto::peer::Greeting;
-use raft::{Configuration, Index, MemberId, Message, Term};
+use raft::{Configuration, Index, MemberId, MemberInfo, Message, Term};
 use storage::{ClusterId, Snapshots};
 
 use crate::metrics::Metrics;
 use crate::peer::lanes::{Lane, LaneKind};
 use crate::peer::links::{Link, Links};
 
+pub(crate) use crate::peer::greet::level;
+
 /// Maximum bytes of committed entries that wait to be applied. While more bytes wait, received entries are dropped.
 const UNAPPLIED_BYTES_MAX: usize = 64 << 20;
+/// Time within which a member that is to be added must say what it supports.
+const NEWCOMER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// All other members, as this member knows them.
 pub(crate) struct Peers {
@@ -44,6 +52,7 @@ pub(crate) struct Peers {
     configuration: ArcSwap<Configuration>,
     links: Mutex<Links>,
     refusals: greeting::RefusalLog,
+    connected: Mutex<connected::Members>,
 }
 
 impl fmt::Debug for Peers {
@@ -81,6 +90,7 @@ impl Peers {
             configuration: ArcSwap::default(),
             links: Mutex::default(),
             refusals: greeting::RefusalLog::default(),
+            connected: Mutex::default(),
         })
     }
 
@@ -116,7 +126,30 @@ impl Peers {
             to: to.0,
             protocol: wire::PROTOCOL,
             peer_url: self.own_url.clone(),
+            feature_level: self.shared.supports().0,
         }
+    }
+
+    /// Asks the members among these that are not in the configuration what they support, all at once. A member that does not answer
+    /// in time is missing from the result. Nothing is asked at the first level, which every program supports.
+    pub(crate) async fn support_of_newcomers(
+        &self,
+        members: &BTreeMap<MemberId, MemberInfo>,
+    ) -> BTreeMap<MemberId, FeatureLevel> {
+        if self.shared.level() == FeatureLevel::FIRST {
+            return BTreeMap::new();
+        }
+        let configuration = self.configuration.load_full();
+        let newcomers = members.iter().filter(|(id, _)| !configuration.contains(**id));
+        let asked = newcomers.map(async |(id, info)| {
+            let supports = async {
+                let channel = dial::connect(&info.peer_url).await.ok()?;
+                let greeted = greet::ask(self, *id, channel).await.ok()?;
+                Some(greet::level(greeted.feature_level))
+            };
+            tokio::time::timeout(NEWCOMER_TIMEOUT, supports).await.ok().flatten().map(|supports| (*id, supports))
+        });
+        futures::future::join_all(asked).await.into_iter().flatten().collect()
     }
 
     fn receive(&self, from: MemberId, messages: Vec<Message>) {

@@ -57,7 +57,8 @@ fn info() -> MemberInfo {
 }
 
 fn order(member: MemberId, backup: &str, fetch: Fetch) -> RestoreParameters {
-    let join = JoinParameters { cluster: ClusterId([5; 16]), token: Token("token".to_owned()), member, info: info() };
+    let (cluster, token) = (ClusterId([5; 16]), Token("token".to_owned()));
+    let join = JoinParameters { cluster, token, member, info: info(), level: mvcc::FeatureLevel::FIRST };
     RestoreParameters { join, backup: backup.to_owned(), fetch, progress: Arc::new(|| (1, 2)) }
 }
 
@@ -92,7 +93,7 @@ fn receive(member: MemberId, snapshots: &Snapshots) -> SnapshotMeta {
         configuration_index: Index(9),
     };
     let mut receiver = snapshots.receive(meta.clone()).unwrap();
-    mvcc::image::write(&store.view(), 9, &mut receiver).unwrap();
+    mvcc::image::write(&store.view(), 9, mvcc::image::ImageFormat::V1, &mut receiver).unwrap();
     receiver.finish_verified().unwrap();
     meta
 }

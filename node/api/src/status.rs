@@ -122,6 +122,8 @@ table! {
     Removed, Unavailable, "raft-node: this member was removed from its cluster: connect to another member";
     /// The member's disk is damaged.
     Damaged, Unavailable, "raft-node: this member's disk is damaged, so it serves no requests: connect to another member";
+    /// A newer program wrote the member's disk.
+    TooNew, Unavailable, "raft-node: this member's program is too old for its disk: connect to another member";
 }
 
 impl From<Refusal> for Status {
@@ -224,6 +226,7 @@ impl Refusal {
             Phase::Restoring => Refusal::Restoring,
             Phase::Removed => Refusal::Removed,
             Phase::Damaged => Refusal::Damaged,
+            Phase::TooNew => Refusal::TooNew,
             // A member in the phase `Member` refuses all calls only when the member is about to stop.
             Phase::Member => Refusal::Stopped,
         }

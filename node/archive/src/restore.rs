@@ -6,7 +6,7 @@ use std::io::{BufReader, BufWriter, Read, Write};
 use std::sync::Arc;
 
 use mvcc::Revision;
-use mvcc::image::{BumpedHistory, LoadedImage};
+use mvcc::image::{BumpedHistory, ImageFormat, LoadedImage};
 use raft::{Configuration, EntryId, Index, MemberId, MemberInfo, SnapshotMeta, Term};
 use storage::{ClusterId, Snapshots};
 use tokio::sync::mpsc;
@@ -139,7 +139,7 @@ fn write(loaded: LoadedImage, term: Term, restore: &Restore, snapshots: &Snapsho
     snapshots.discard_received_through(index).map_err(ArchiveError::member)?;
     let receiver = snapshots.receive(meta.clone()).map_err(ArchiveError::member)?;
     let mut writer = BufWriter::with_capacity(BUFFER_BYTES, receiver);
-    mvcc::image::write(&view, index.0, &mut writer).map_err(ArchiveError::member)?;
+    mvcc::image::write(&view, index.0, ImageFormat::of(view.level()), &mut writer).map_err(ArchiveError::member)?;
     writer.flush().map_err(ArchiveError::member)?;
     let receiver = writer.into_inner().map_err(|error| ArchiveError::member(error.error()))?;
     receiver.finish_verified().map_err(ArchiveError::member)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mvcc::View;
-use mvcc::image::ImageSummary;
+use mvcc::image::{ImageFormat, ImageSummary};
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt};
 use sha2::{Digest, Sha256};
@@ -74,7 +74,8 @@ impl Write for ChecksumWriter {
 /// Computes the checksums of the image of a view. Blocks the thread.
 pub(super) fn checksums(view: &View, applied: u64) -> Result<Checksums, ArchiveError> {
     let mut writer = ChecksumWriter { sha256: Sha256::new(), chunks: Vec::new(), crc: 0, in_chunk: 0 };
-    let summary = mvcc::image::write(view, applied, &mut writer).map_err(ArchiveError::member)?;
+    let summary =
+        mvcc::image::write(view, applied, ImageFormat::of(view.level()), &mut writer).map_err(ArchiveError::member)?;
     if writer.in_chunk > 0 {
         writer.end_chunk();
     }
@@ -126,7 +127,7 @@ pub(super) async fn send(
     let applied = sums.summary.applied_index;
     let writer = tokio::task::spawn_blocking(move || {
         let mut parts = Parts { to: sender, part: Vec::new() };
-        let summary = mvcc::image::write(&view, applied, &mut parts)?;
+        let summary = mvcc::image::write(&view, applied, ImageFormat::of(view.level()), &mut parts)?;
         if !parts.part.is_empty() {
             parts.send()?;
         }

@@ -5,4 +5,5 @@ mod queue;
 mod run;
 
 pub(crate) use queue::{ApplyJob, ApplyQueue};
+pub(crate) use run::decode;
 pub use run::{Applier, ApplyError};

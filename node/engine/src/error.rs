@@ -3,6 +3,7 @@
 
 use std::io;
 
+use mvcc::FeatureLevel;
 use raft::{Index, MemberId};
 use storage::SnapshotError;
 
@@ -71,6 +72,20 @@ pub enum ChangeError {
     /// The leader refused the change; nothing entered the log.
     #[error(transparent)]
     Refused(#[from] raft::ChangeRefusal),
+    /// A member that the change adds runs a program that does not support the cluster's feature level; nothing entered the log.
+    #[error(
+        "{name} ({member}) supports feature level {supports}, and the cluster is at {level}: start a newer version of it"
+    )]
+    TooOld {
+        /// The member.
+        member: MemberId,
+        /// Name of the member.
+        name: String,
+        /// Highest level that the member supports.
+        supports: FeatureLevel,
+        /// Level of the cluster.
+        level: FeatureLevel,
+    },
     /// The change entered the log at `index` but did not commit in time. Read the configuration to learn the outcome.
     #[error("the change at index {index} was not committed in time: its outcome is unknown, read the configuration")]
     Unknown {
@@ -82,6 +97,62 @@ pub enum ChangeError {
     Overloaded,
     /// The member is stopping; the outcome is unknown.
     #[error("the member is stopping: the outcome is unknown, read the configuration from another member")]
+    Stopping,
+    /// The member serves no clients in this phase.
+    #[error("the member serves no cluster ({phase})")]
+    NotServing {
+        /// The member's phase.
+        phase: Phase,
+    },
+}
+
+/// Why the feature level was not raised.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RaiseError {
+    /// This member does not lead. The caller must call the leader.
+    #[error("this member does not lead; {}", leader.map_or_else(|| "no leader is known".to_owned(), |id| format!("ask {id}")))]
+    NotLeader {
+        /// The leader, if known.
+        leader: Option<MemberId>,
+    },
+    /// This leader has not applied an entry of its term yet, so that it may not know the level that a predecessor raised.
+    #[error("the leader has applied nothing of its own term yet: try again in a moment")]
+    TermNotCommitted,
+    /// A membership change or another raise is in progress.
+    #[error("a change of the members or another raise of the level is not finished yet")]
+    InFlight,
+    /// This program does not support the level.
+    #[error("this program supports feature level {supports}, not {to}: start a newer version")]
+    TooOld {
+        /// Highest level that this program supports.
+        supports: FeatureLevel,
+        /// The level that was asked for.
+        to: FeatureLevel,
+    },
+    /// A member of the configuration does not support the level, or does not say that it does.
+    #[error("{name} ({member}) {}", supports.map_or_else(
+        || "is not connected, so that it is not known what it supports: wait for it, or remove it".to_owned(),
+        |level| format!("supports only feature level {level}: start a newer version of it"),
+    ))]
+    LevelHeld {
+        /// The member that holds the level.
+        member: MemberId,
+        /// Name of the member.
+        name: String,
+        /// Highest level that the member supports, if it is known.
+        supports: Option<FeatureLevel>,
+    },
+    /// The core refused the proposal; nothing entered the log.
+    #[error(transparent)]
+    Refused(#[from] raft::ProposeRefusal),
+    /// The raise entered the log but was not applied in time. It may still be applied.
+    #[error("the raise was not applied in time: its outcome is unknown, read the level")]
+    Unknown,
+    /// Too many administrative calls are waiting; nothing entered the log.
+    #[error("too many administrative calls are waiting")]
+    Overloaded,
+    /// The member is stopping; the outcome is unknown.
+    #[error("the member is stopping: the outcome is unknown, read the level from another member")]
     Stopping,
     /// The member serves no clients in this phase.
     #[error("the member serves no cluster ({phase})")]
@@ -151,6 +222,14 @@ pub enum AdoptError {
         /// The member's phase.
         phase: Phase,
     },
+    /// The program does not support the cluster's feature level.
+    #[error("this program supports feature level {supports}, and the cluster is at {level}: start a newer version")]
+    TooOld {
+        /// Highest level that this program supports.
+        supports: FeatureLevel,
+        /// Level of the cluster.
+        level: FeatureLevel,
+    },
     /// The request contradicts itself.
     #[error("the request cannot be used: {reason}")]
     Invalid {
@@ -196,6 +275,18 @@ pub enum SnapshotLoadError {
         /// Error in the content.
         source: mvcc::image::ReadError,
     },
+    /// The state has a feature level that this program does not support.
+    #[error(
+        "the snapshot at {index} has feature level {level}, this program supports {supports}: start a newer version"
+    )]
+    TooNew {
+        /// Index of the last entry in the snapshot.
+        index: Index,
+        /// Level of the state.
+        level: FeatureLevel,
+        /// Highest level that this program supports.
+        supports: FeatureLevel,
+    },
     /// The content of the snapshot is the state at a different index than the header of the snapshot says.
     #[error("the snapshot at {claimed} holds the state at {found}")]
     WrongIndex {
@@ -204,4 +295,17 @@ pub enum SnapshotLoadError {
         /// Index of the last entry, according to the content.
         found: Index,
     },
+}
+
+impl SnapshotLoadError {
+    /// Returns whether a newer program wrote the snapshot. Otherwise it is damaged or cannot be read.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        match self {
+            Self::Storage(source) => matches!(source, SnapshotError::TooNew(_)),
+            Self::Image { source, .. } => source.is_newer(),
+            Self::TooNew { .. } => true,
+            Self::WrongIndex { .. } => false,
+        }
+    }
 }

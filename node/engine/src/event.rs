@@ -1,12 +1,14 @@
 //! Owns the complete list of events that can wake the core's thread. Does not own the queue of events (`inbox.rs`) or the
 //! reaction to an event (`driver/run.rs`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use mvcc::FeatureLevel;
 use raft::{Change, Configuration, Index, IoId, MemberId, Message, Term};
 use tokio::sync::oneshot;
 
-use crate::error::{ChangeError, SnapshotWriteError, TransferError};
+use crate::error::{ChangeError, RaiseError, SnapshotWriteError, TransferError};
 use crate::propose::admission::Proposal;
 use crate::published::Published;
 use crate::reply::ReadWaiter;
@@ -42,8 +44,16 @@ pub(crate) enum Event {
 /// An administrative call that the core itself answers.
 #[derive(Debug)]
 pub(crate) enum Control {
-    /// Change membership. The answer follows once the entry is committed.
-    Change { change: Change, reply: oneshot::Sender<Result<Index, ChangeError>> },
+    /// Change membership. The answer follows once the entry is committed. `supports` holds the feature levels that new members
+    /// have said they support.
+    Change {
+        change: Change,
+        supports: BTreeMap<MemberId, FeatureLevel>,
+        reply: oneshot::Sender<Result<Index, ChangeError>>,
+    },
+    /// Raise the feature level, to the highest one that all members support if `to` is `None`. The answer follows once the raise
+    /// is applied.
+    RaiseLevel { to: Option<FeatureLevel>, reply: oneshot::Sender<Result<FeatureLevel, RaiseError>> },
     /// Transfer leadership. The answer follows once another member leads.
     Transfer { target: Option<MemberId>, reply: oneshot::Sender<Result<MemberId, TransferError>> },
     /// Return the committed configuration and the configuration in force (leader only).

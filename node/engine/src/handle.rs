@@ -1,14 +1,15 @@
 //! Owns the calls that a member offers: propose, read, change membership, transfer leadership, join a cluster. The core's thread
 //! and the apply thread answer them. Does not own protobuf or gRPC: the services translate requests and answers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use mvcc::{Command, Revision};
+use mvcc::{Command, FeatureLevel, Revision};
 use raft::{Change, Index, MemberId};
 use tokio::sync::oneshot;
 
-use crate::error::{AdoptError, ChangeError, ConfigurationError, ProposeError, ReadError, TransferError};
+use crate::error::{AdoptError, ChangeError, ConfigurationError, ProposeError, RaiseError, ReadError, TransferError};
 pub use crate::event::Configurations;
 use crate::event::Control;
 use crate::inbox::InboxRefusal;
@@ -101,16 +102,34 @@ impl Handle {
         self.shared.token.load_full()
     }
 
-    /// Changes membership and returns the index of the committed entry (leader only).
+    /// Changes membership and returns the index of the committed entry (leader only). `supports` holds the feature levels that new
+    /// members have said they support. A new member that it does not contain is not refused for its level.
     ///
     /// # Errors
     /// Returns why the change was refused, or that its outcome is unknown.
-    pub async fn change(&self, change: Change) -> Result<Index, ChangeError> {
+    pub async fn change(
+        &self,
+        change: Change,
+        supports: BTreeMap<MemberId, FeatureLevel>,
+    ) -> Result<Index, ChangeError> {
         let (reply, answer) = oneshot::channel();
-        self.control(Control::Change { change, reply }, ChangeError::Overloaded, ChangeError::Stopping, |phase| {
-            ChangeError::NotServing { phase }
+        let control = Control::Change { change, supports, reply };
+        self.control(control, ChangeError::Overloaded, ChangeError::Stopping, |phase| ChangeError::NotServing {
+            phase,
         })?;
         answer.await.unwrap_or(Err(ChangeError::Stopping))
+    }
+
+    /// Raises the feature level of the cluster and returns the level that holds (leader only). If `to` is `None`, raises it to the
+    /// highest level that all members support. A level that holds already succeeds.
+    ///
+    /// # Errors
+    /// Returns why the level was not raised, or that the outcome is unknown.
+    pub async fn raise_level(&self, to: Option<FeatureLevel>) -> Result<FeatureLevel, RaiseError> {
+        let (reply, answer) = oneshot::channel();
+        let control = Control::RaiseLevel { to, reply };
+        self.control(control, RaiseError::Overloaded, RaiseError::Stopping, |phase| RaiseError::NotServing { phase })?;
+        answer.await.unwrap_or(Err(RaiseError::Stopping))
     }
 
     /// Transfers leadership and returns the new leader. If `target` is `None`, the leader chooses the most caught-up voter.

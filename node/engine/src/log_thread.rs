@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use raft::{EntryId, HardState, Index, IoId, MemberId, Persist, SnapshotMeta};
-use storage::{Storage, StorageError};
+use storage::{LogFormat, Storage, StorageError};
 
 use crate::fatal::fatal;
 use crate::mailbox::Mailbox;
@@ -52,6 +52,8 @@ pub enum LogJob {
         /// First index that is kept.
         first_kept: Index,
     },
+    /// Continue the log in this format.
+    Format(LogFormat),
     /// Write the tombstone of a removed member.
     Tombstone {
         /// Index of the committed configuration that removed the member.
@@ -66,6 +68,7 @@ impl LogJob {
             Self::Install { .. } => "install a snapshot",
             Self::Discard { .. } | Self::DiscardThrough { .. } => "discard a received snapshot",
             Self::Purge { .. } => "purge the log",
+            Self::Format(_) => "change the format of the log",
             Self::Tombstone { .. } => "write the tombstone",
         }
     }
@@ -74,7 +77,7 @@ impl LogJob {
     fn frees_space(&self) -> bool {
         match self {
             Self::Discard { .. } | Self::DiscardThrough { .. } | Self::Purge { .. } => true,
-            Self::Persist(_) | Self::Install { .. } | Self::Tombstone { .. } => false,
+            Self::Persist(_) | Self::Install { .. } | Self::Format(_) | Self::Tombstone { .. } => false,
         }
     }
 }
@@ -178,6 +181,10 @@ impl LogWriter {
             LogJob::Discard { last } => self.storage.snapshots().discard_received(*last),
             LogJob::DiscardThrough { index } => self.storage.snapshots().discard_received_through(*index),
             LogJob::Purge { first_kept } => self.storage.purge(*first_kept),
+            LogJob::Format(format) => {
+                self.storage.use_format(*format);
+                Ok(())
+            }
             LogJob::Tombstone { index } => self.storage.write_tombstone(*index),
         }
     }

@@ -6,6 +6,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use mvcc::FeatureLevel;
 use raft::{MemberId, MemberInfo, SnapshotMeta};
 pub use storage::ClusterId;
 use storage::Snapshots;
@@ -44,6 +45,8 @@ pub struct JoinParameters {
     pub member: MemberId,
     /// Name and addresses of the called member.
     pub info: MemberInfo,
+    /// Feature level of the running cluster.
+    pub level: FeatureLevel,
 }
 
 /// Future that completes when the backup is fetched or the fetch has failed.

@@ -1,11 +1,12 @@
 //! Owns the state that a member's threads, callers and transport share, and the operations with which they use it. Does not own
 //! the callers' operations (`handle.rs`) or the reaction to an event (`driver/`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use mvcc::{Revision, Store};
+use mvcc::{FeatureLevel, Revision, Store};
 use raft::{Index, MemberId, Message, Term};
 use tokio::sync::{mpsc, watch};
 
@@ -22,12 +23,18 @@ use crate::status::Status;
 #[derive(Debug)]
 pub struct Shared {
     pub(crate) member: MemberId,
+    /// The highest feature level that this program supports.
+    pub(crate) supports: FeatureLevel,
+    /// The highest feature levels that other members support, of those members that are connected to this one.
+    pub(crate) stated: ArcSwap<BTreeMap<MemberId, FeatureLevel>>,
     pub(crate) inbox: Inbox,
     pub(crate) admission: Admission,
     pub(crate) lanes: ReplyLanes,
     pub(crate) status: ArcSwap<Status>,
     pub(crate) published: ArcSwap<Published>,
     pub(crate) draining: AtomicBool,
+    /// What another member has sent that this program does not know; `None` if there was nothing like it.
+    pub(crate) unknown: ArcSwapOption<String>,
     /// SHA-256 of the cluster's token; `None` while the member is blank.
     pub(crate) token: ArcSwapOption<[u8; 32]>,
     pub(crate) lifecycle: mpsc::Sender<Lifecycle>,
@@ -56,12 +63,15 @@ impl Shared {
         let nothing = Published { view: Store::new().view(), applied: Index(0), term: Term(0) };
         Arc::new(Self {
             member: status.member,
+            supports: status.supports,
+            stated: ArcSwap::default(),
             inbox: Inbox::default(),
             admission: Admission::default(),
             lanes: ReplyLanes::new(lanes),
             status: ArcSwap::from_pointee(status),
             published: ArcSwap::from_pointee(nothing),
             draining: AtomicBool::new(false),
+            unknown: ArcSwapOption::empty(),
             token: ArcSwapOption::from_pointee(token_sha256),
             lifecycle,
             stopping: watch::Sender::new(false),
@@ -76,6 +86,35 @@ impl Shared {
     #[must_use]
     pub fn member(&self) -> MemberId {
         self.member
+    }
+
+    /// The highest feature level that this program supports.
+    #[must_use]
+    pub fn supports(&self) -> FeatureLevel {
+        self.supports
+    }
+
+    /// The cluster's feature level, as far as this member has applied it.
+    #[must_use]
+    pub fn level(&self) -> FeatureLevel {
+        self.published.load().view.level()
+    }
+
+    /// Reports what the members support that are connected to this one. A member that is not connected holds a raise of the
+    /// level back, because its next program may be an older one.
+    pub fn state_levels(&self, stated: BTreeMap<MemberId, FeatureLevel>) {
+        self.stated.store(Arc::new(stated));
+    }
+
+    /// The latest status report. Never blocks.
+    #[must_use]
+    pub fn status(&self) -> Arc<Status> {
+        self.status.load_full()
+    }
+
+    /// Notes what another member has sent that this program does not know. Status reports show it until the process ends.
+    pub fn note_unknown(&self, what: String) {
+        self.unknown.store(Some(Arc::new(what)));
     }
 
     /// Replaces the status by the result of `update`. While the driver runs, the driver overwrites the status with its own

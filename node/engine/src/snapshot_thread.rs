@@ -10,6 +10,7 @@ use storage::Snapshots;
 
 use crate::driver::SnapshotJob;
 use crate::error::SnapshotWriteError;
+use crate::level::Formats;
 use crate::mailbox::Mailbox;
 use crate::shared::Shared;
 
@@ -70,7 +71,8 @@ impl SnapshotThread {
 fn write(snapshots: &Snapshots, job: SnapshotJob) -> Result<u64, SnapshotWriteError> {
     let SnapshotJob { meta, published } = job;
     let mut writer = BufWriter::with_capacity(1 << 20, snapshots.begin(meta)?);
-    mvcc::image::write(&published.view, published.applied.0, &mut writer)?;
+    let format = Formats::of(published.view.level()).image;
+    mvcc::image::write(&published.view, published.applied.0, format, &mut writer)?;
     writer.flush()?;
     let writer = writer.into_inner().map_err(std::io::IntoInnerError::into_error)?;
     Ok(writer.finish()?.bytes)

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use mvcc::FeatureLevel;
 use raft::{Configuration, Index, MemberId, ProgressReport, Role, Term};
 use storage::ClusterId;
 
+use crate::level::SUPPORTED;
 use crate::parameters::FetchProgress;
 
 /// Phase of a member's life (admin.proto `Phase`).
@@ -23,6 +25,8 @@ pub enum Phase {
     Removed,
     /// The member's disk is damaged, and a restart does not repair the damage. The member neither votes nor serves clients.
     Damaged,
+    /// The member's disk holds what only a newer program reads. Nothing is lost, but the member neither votes nor serves clients.
+    TooNew,
 }
 
 impl fmt::Display for Phase {
@@ -33,6 +37,7 @@ impl fmt::Display for Phase {
             Self::Member => "a member",
             Self::Removed => "removed",
             Self::Damaged => "damaged",
+            Self::TooNew => "too old for its data",
         })
     }
 }
@@ -68,6 +73,8 @@ pub struct Status {
     pub name: String,
     /// Phase of the member's life.
     pub phase: Phase,
+    /// The highest feature level that the member's program supports.
+    pub supports: FeatureLevel,
     /// True if the member prepares to stop: it transfers leadership if it leads.
     pub draining: bool,
     /// Role in consensus.
@@ -96,7 +103,7 @@ pub struct Status {
     pub snapshot: Index,
     /// Status of the restore; `None` for a member that never received a restore request.
     pub restore: Option<RestoreStatus>,
-    /// Why a restore failed or which damage was found, and what to do about it. Empty if there is no error.
+    /// Why a restore failed, which damage was found, or what is too new, and what to do about it. Empty if there is no error.
     pub error: String,
 }
 
@@ -135,6 +142,7 @@ impl Status {
             cluster: None,
             name,
             phase,
+            supports: SUPPORTED,
             draining: false,
             role: Role::Follower,
             leader: None,
@@ -160,7 +168,7 @@ mod tests {
 
     #[test]
     fn only_a_member_of_a_cluster_serves() {
-        for phase in [Phase::Blank, Phase::Restoring, Phase::Removed, Phase::Damaged] {
+        for phase in [Phase::Blank, Phase::Restoring, Phase::Removed, Phase::Damaged, Phase::TooNew] {
             let status = Status::idle(MemberId(1), String::new(), phase);
             assert_eq!(status.serving(), Err(NotServing::Phase(phase)));
         }

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use mvcc::Store;
-use raft::{ConfigError, EntryId, Index, Now, Raft};
+use mvcc::{FeatureLevel, Store};
+use raft::{ConfigError, Entry, EntryId, Index, Now, Payload, Raft};
 use storage::{Recovered, SnapshotReader, Snapshots};
 
-use crate::apply::{Applier, ApplyQueue};
+use crate::apply::{self, Applier, ApplyError, ApplyQueue};
 use crate::driver::{Driver, Parts, Reporter, SnapshotJob, SnapshotSchedule};
 use crate::error::SnapshotLoadError;
 use crate::log_thread::{LogJob, LogThread, LogWriter};
@@ -35,9 +35,24 @@ pub enum WireError {
     /// The newest snapshot cannot be loaded.
     #[error(transparent)]
     Snapshot(#[from] SnapshotLoadError),
+    /// A newer program wrote an entry of the recovered log that is not in the snapshot.
+    #[error(transparent)]
+    Log(#[from] ApplyError),
     /// The core refuses its settings or the recovered log.
     #[error(transparent)]
     Core(#[from] ConfigError),
+}
+
+impl WireError {
+    /// Returns whether a newer program wrote what the disk holds. Otherwise it is damaged or cannot be read.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        match self {
+            Self::Snapshot(reason) => reason.is_newer(),
+            Self::Log(reason) => reason.is_newer(),
+            Self::NoCluster | Self::Core(_) => false,
+        }
+    }
 }
 
 /// Queues through which the driver passes jobs to the other parts.
@@ -89,10 +104,12 @@ pub fn wire(
     let Recovered { storage, identity, raft: restored, snapshot, .. } = recovered;
     let cluster = identity.cluster.ok_or(WireError::NoCluster)?.cluster_id;
     let Settings { raft: config, commit_timeout, prefer_leaders, first_names: [command, read, proposal] } = settings;
+    let supports = shared.supports();
     let (store, at) = match &snapshot {
-        Some(info) => load_newest(storage.snapshots(), info.meta.last.index)?,
+        Some(info) => load_newest(storage.snapshots(), info.meta.last.index, supports)?,
         None => (Store::new(), restored.snapshot.last),
     };
+    check_log(&restored.entries, at, supports)?;
     shared.snapshot.store(at.index.0, Ordering::Relaxed);
     shared.published.store(Arc::new(Published { view: store.view(), applied: at.index, term: at.term }));
     let election_timeout = config.election_timeout;
@@ -125,7 +142,7 @@ pub fn wire(
         Arc::clone(shared),
         pending,
         barrier,
-        Box::new(move |index| load_newest(&loading, index)),
+        Box::new(move |index| load_newest(&loading, index, supports)),
     );
     let log = LogThread::new(LogWriter::new(storage, Arc::clone(shared)), Arc::clone(&queues.log));
     let snapshots = SnapshotThread::new(Arc::clone(&queues.snapshots), stored, Arc::clone(shared));
@@ -133,10 +150,33 @@ pub fn wire(
     Ok(Wired { driver, log, applier, snapshots, queues })
 }
 
-fn load_newest(snapshots: &Snapshots, index: Index) -> Result<(Store, EntryId), SnapshotLoadError> {
+/// Looks for entries of the log that a newer program wrote. Without this check the member would start, apply them and end, again
+/// and again. An entry that is damaged is left to the apply thread.
+fn check_log(entries: &[Entry], at: EntryId, supports: FeatureLevel) -> Result<(), ApplyError> {
+    for entry in entries.iter().filter(|entry| entry.id.index > at.index) {
+        let Payload::Normal(payload) = &entry.payload else { continue };
+        if let Err(reason) = apply::decode(entry.id, payload.clone(), supports)
+            && reason.is_newer()
+        {
+            return Err(reason);
+        }
+    }
+    Ok(())
+}
+
+fn load_newest(
+    snapshots: &Snapshots,
+    index: Index,
+    supports: FeatureLevel,
+) -> Result<(Store, EntryId), SnapshotLoadError> {
     let reader = snapshots.open_newest(index)?;
     let last = reader.info().meta.last;
-    load(reader).map(|store| (store, last))
+    let store = load(reader)?;
+    let level = store.view().level();
+    if level > supports {
+        return Err(SnapshotLoadError::TooNew { index: last.index, level, supports });
+    }
+    Ok((store, last))
 }
 
 fn load(reader: SnapshotReader) -> Result<Store, SnapshotLoadError> {

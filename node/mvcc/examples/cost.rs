@@ -139,7 +139,7 @@ fn main() {
     let mut image = Vec::new();
     let written = average(|| {
         image.clear();
-        mvcc::image::write(&view, 1, &mut image)
+        mvcc::image::write(&view, 1, mvcc::image::ImageFormat::V1, &mut image)
     });
     show("image written", written, "us");
     let read = average(|| mvcc::image::read(&mut &image[..]).expect("an image just written is sound"));

@@ -8,6 +8,8 @@ mod validate;
 
 use bytes::Bytes;
 
+use crate::level::FeatureLevel;
+
 pub use batch::{Batch, BatchBuilder, BatchError};
 pub use codec::DecodeError;
 pub use validate::{MAX_TXN_OPS, ValidateError};
@@ -26,6 +28,11 @@ pub enum Command {
     /// Raises or clears an alarm (etcd API `AlarmRequest` with `ACTIVATE` or `DEACTIVATE`). A `GET` is not a command: it reads
     /// [`crate::View::alarms`].
     Alarm(AlarmChange),
+    /// Raises the feature level of the cluster. A level that is reached already changes nothing.
+    RaiseFeatureLevel {
+        /// The level that holds at least after the command.
+        to: FeatureLevel,
+    },
 }
 
 impl Command {
@@ -37,7 +44,7 @@ impl Command {
         match self {
             Command::Put(put) => put.cost_bytes(),
             Command::Txn(txn) => txn.cost_bytes(),
-            Command::DeleteRange(_) | Command::Compact(_) | Command::Alarm(_) => 0,
+            Command::DeleteRange(_) | Command::Compact(_) | Command::Alarm(_) | Command::RaiseFeatureLevel { .. } => 0,
         }
     }
 }

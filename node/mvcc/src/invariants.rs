@@ -4,6 +4,7 @@
 use crate::index::Interval;
 use crate::key_value::{Fields, KeyValue};
 use crate::keyspace::{Keyspace, key_size, version_size};
+use crate::level::FeatureLevel;
 use crate::revision::{FullRevision, Revision};
 use crate::sequence::Place;
 
@@ -17,12 +18,19 @@ pub(crate) struct Marks {
     revision: Revision,
     compacted: Revision,
     time_ms: u64,
+    level: FeatureLevel,
     end: Place,
 }
 
 impl Keyspace {
     pub(crate) fn marks(&self) -> Marks {
-        Marks { revision: self.revision, compacted: self.compacted, time_ms: self.time_ms, end: self.history.end() }
+        Marks {
+            revision: self.revision,
+            compacted: self.compacted,
+            time_ms: self.time_ms,
+            level: self.level,
+            end: self.history.end(),
+        }
     }
 
     /// Asserts that a successful command changed the marks only as allowed. The check is cheap enough for release
@@ -31,6 +39,7 @@ impl Keyspace {
         let now = self.marks();
         assert!(now.compacted >= before.compacted, "compaction mark never falls: {before:?} became {now:?}");
         assert!(now.time_ms >= before.time_ms, "time never runs back: {before:?} became {now:?}");
+        assert!(now.level >= before.level, "feature level never falls: {before:?} became {now:?}");
         let grown = if now.end > before.end { before.revision.next() } else { before.revision };
         assert!(now.revision == grown, "one revision for each command with a change: {before:?} became {now:?}");
         if cfg!(debug_assertions) && self.history.len() <= WHOLE_CHECK_VERSIONS_MAX {
@@ -228,6 +237,16 @@ mod tests {
     }
 
     #[test]
+    #[should_panic(expected = "feature level never falls")]
+    fn level_that_falls_is_noticed() {
+        let mut store = store();
+        store.space.level = FeatureLevel(2);
+        let before = store.space.marks();
+        store.space.level = FeatureLevel::FIRST;
+        store.space.assert_follows(before);
+    }
+
+    #[test]
     #[should_panic(expected = "generations are well-formed")]
     fn counter_that_skips_a_version_is_noticed() {
         let mut store = store();
@@ -273,6 +292,6 @@ mod tests {
         let created_later = Fields { key: b"d", create_revision: 9, mod_revision: 8, version: 1, ..Fields::default() };
         store.space.restore(&mut Vec::new(), revision, &created_later);
         store.space.revision = Revision(8);
-        let _ = image::write(&store.view(), 1, &mut Vec::new());
+        let _ = image::write(&store.view(), 1, image::ImageFormat::V1, &mut Vec::new());
     }
 }

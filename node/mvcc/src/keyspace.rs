@@ -8,6 +8,7 @@ use crate::command::{Alarm, AlarmKind};
 use crate::history::{History, Moment};
 use crate::index::{Index, Interval, KeyEntry};
 use crate::key_value::{Fields, KeyValue, Link};
+use crate::level::FeatureLevel;
 use crate::revision::{FullRevision, Revision};
 use crate::sequence::Place;
 
@@ -27,6 +28,8 @@ pub(crate) struct Keyspace {
     /// Place at which the removal of compacted versions continues; `None` if the removal is complete.
     pub(crate) removal: Option<Place>,
     pub(crate) alarms: Arc<BTreeSet<Alarm>>,
+    /// The cluster's feature level. Never falls.
+    pub(crate) level: FeatureLevel,
     /// Latest time of a command, in milliseconds since the Unix epoch. Never decreases.
     pub(crate) time_ms: u64,
     /// Memory of all versions and keys in bytes, including the overheads per version and per key.
@@ -42,6 +45,7 @@ impl Keyspace {
             compacted: Revision::NEVER,
             removal: None,
             alarms: Arc::default(),
+            level: FeatureLevel::FIRST,
             time_ms: 0,
             size_bytes: 0,
         }

@@ -21,6 +21,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod level;
+
 mod command;
 mod outcome;
 mod revision;
@@ -53,6 +55,7 @@ pub use command::{
 pub use compaction::Removal;
 pub use hash::HashResult;
 pub use key_value::{Fields, KeyValue};
+pub use level::FeatureLevel;
 pub use outcome::{
     CommandError, DeleteRangeResult, OpResult, Outcome, PutResult, RangeError, RangeResult, Response, TxnResult,
 };

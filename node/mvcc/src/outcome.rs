@@ -36,6 +36,8 @@ pub enum Response {
     Compact,
     /// The answer to [`crate::Command::Alarm`]: the alarm that was raised or cleared; `None` if there was no alarm to clear.
     Alarm(Option<Alarm>),
+    /// The answer to [`crate::Command::RaiseFeatureLevel`].
+    RaiseFeatureLevel,
 }
 
 /// The answer to a put.

@@ -4,6 +4,7 @@ use crate::command::{Alarm, Range, Txn};
 use crate::hash::{self, HashResult};
 use crate::key_value::KeyValue;
 use crate::keyspace::Keyspace;
+use crate::level::FeatureLevel;
 use crate::outcome::{CommandError, RangeError, RangeResult, TxnResult};
 use crate::range;
 use crate::revision::Revision;
@@ -38,6 +39,12 @@ impl View {
     /// The raised alarms, ordered by kind, then by member.
     pub fn alarms(&self) -> impl ExactSizeIterator<Item = Alarm> + '_ {
         self.space.alarms.iter().copied()
+    }
+
+    /// The cluster's feature level.
+    #[must_use]
+    pub fn level(&self) -> FeatureLevel {
+        self.space.level
     }
 
     /// Memory of the content including the history, in bytes: every marshalled version and every key, each with a constant

@@ -5,7 +5,7 @@
 mod commands;
 
 use bytes::Bytes;
-use mvcc::{Batch, BatchBuilder, BatchError, Command, DecodeError, MAX_TXN_OPS, Op, Put, Txn};
+use mvcc::{Batch, BatchBuilder, BatchError, Command, DecodeError, FeatureLevel, MAX_TXN_OPS, Op, Put, Txn};
 use proptest::prelude::*;
 
 fn nested(depth: usize) -> Command {
@@ -113,6 +113,30 @@ fn unknown_versions_are_refused_with_their_number() {
     assert_eq!(Command::decode(Bytes::from_static(&[2, 1])), Err(DecodeError::UnknownVersion(2)));
     assert_eq!(Batch::decode(Bytes::from_static(&[9])), Err(BatchError::UnknownVersion(9)));
     assert_eq!(Batch::decode(Bytes::new()), Err(BatchError::Truncated));
+}
+
+/// A program that does not know an encoding must be told apart from a program that finds damage.
+#[test]
+fn unknown_bytes_are_newer_and_missing_bytes_are_damage() {
+    let batch = |command: &[u8]| {
+        let header = [1, 5, 0, 0, 0, 0, 0, 0, 0, command.len() as u8, 0, 0, 0];
+        Batch::decode([&header, command].concat().into()).expect_err("it is no batch of this version").is_newer()
+    };
+    for newer in [&[2, 1][..], &[1, 9], &[1, 5, 1, 9, 0], &[1, 4, 2, 0]] {
+        assert!(batch(newer), "{newer:?}");
+    }
+    for damaged in [&[1][..], &[1, 8, 2, 0, 0], &[1, 8, 2, 0, 0, 0, 0]] {
+        assert!(!batch(damaged), "{damaged:?}");
+    }
+    assert!(BatchError::UnknownVersion(2).is_newer() && !BatchError::Truncated.is_newer());
+}
+
+/// A raise is the only thing above the level that is written at the former level. It is alone in its entry.
+#[test]
+fn the_encoding_of_a_raise_does_not_change() {
+    let raise = Command::RaiseFeatureLevel { to: FeatureLevel(0x0102) };
+    let batch = Batch { commands: vec![(5, raise)] };
+    assert_eq!(&batch.encode()[..], [1, 5, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 1, 8, 2, 1, 0, 0]);
 }
 
 /// Logs on disk contain this encoding, so the bytes must not change.

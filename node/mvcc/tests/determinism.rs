@@ -5,12 +5,13 @@
 #[allow(dead_code, reason = "the model test uses the rest")]
 mod commands;
 
-use mvcc::{Batch, Store, image};
+use mvcc::image::{self, ImageFormat};
+use mvcc::{Batch, Store};
 use proptest::prelude::*;
 
 fn image_of(store: &Store) -> Vec<u8> {
     let mut bytes = Vec::new();
-    image::write(&store.view(), 7, &mut bytes).expect("memory can be written");
+    image::write(&store.view(), 7, ImageFormat::V2, &mut bytes).expect("memory can be written");
     bytes
 }
 

@@ -6,7 +6,8 @@ mod commands;
 #[path = "model/naive.rs"]
 mod naive;
 
-use mvcc::{Command, Range, Store, Txn, View};
+use mvcc::image::{self, ImageFormat};
+use mvcc::{Command, FeatureLevel, Range, Store, Txn, View};
 use naive::{Answer, Model, seen};
 use proptest::prelude::*;
 
@@ -21,8 +22,9 @@ enum Step {
     Hash(i64),
     /// Keeps a view. The view is compared with the model again at the end.
     KeepView,
-    /// Writes an image, and continues with a store that is loaded from the image.
-    Reload,
+    /// Writes an image, and continues with a store that is loaded from the image. An image of version 1 has no place for a feature
+    /// level above the first one.
+    Reload(ImageFormat),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -33,7 +35,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (1..5usize).prop_map(Step::CompactSlice),
         2 => (0..40i64).prop_map(Step::Hash),
         1 => Just(Step::KeepView),
-        1 => Just(Step::Reload),
+        1 => prop_oneof![Just(ImageFormat::V1), Just(ImageFormat::V2)].prop_map(Step::Reload),
     ]
 }
 
@@ -80,14 +82,16 @@ fn run(steps: Vec<Step>) {
                 assert_eq!(real, model.hash(revision), "hash at {revision}");
             }
             Step::KeepView => kept.push((store.view(), model.clone())),
-            Step::Reload => {
-                let mut image = Vec::new();
-                mvcc::image::write(&store.view(), 5, &mut image).expect("memory can be written");
-                store = mvcc::image::read(&mut &image[..]).expect("an image just written is sound").store;
+            Step::Reload(format) => {
+                let format = if model.level == FeatureLevel::FIRST { format } else { ImageFormat::V2 };
+                let mut bytes = Vec::new();
+                image::write(&store.view(), 5, format, &mut bytes).expect("memory can be written");
+                store = image::read(&mut &bytes[..]).expect("an image just written is sound").store;
             }
         }
         assert_eq!(store.view().revision().0, model.revision);
         assert_eq!(store.view().compact_revision().0, model.compacted);
+        assert_eq!(store.view().level(), model.level);
     }
     assert_same_history(&store.view(), &model);
     for (view, model) in kept {

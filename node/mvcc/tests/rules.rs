@@ -6,8 +6,8 @@ mod requests;
 mod transactions;
 
 use mvcc::{
-    Alarm, AlarmAction, AlarmChange, AlarmKind, Command, CommandError, KeyValue, Op, Outcome, Put, Range, RangeError,
-    RangeResult, Removal, Response, Revision, SortOrder, SortTarget, Store, TxnResult, ValidateError,
+    Alarm, AlarmAction, AlarmChange, AlarmKind, Command, CommandError, FeatureLevel, KeyValue, Op, Outcome, Put, Range,
+    RangeError, RangeResult, Removal, Response, Revision, SortOrder, SortTarget, Store, TxnResult, ValidateError,
 };
 use requests::{all, apply, compact, delete, delete_range, get, op, put, range_of, refused, txn};
 
@@ -346,6 +346,22 @@ fn alarms_are_raised_and_cleared_once() {
         assert_eq!((outcome.revision, outcome.response), (Revision(1), Response::Alarm(answer)));
     }
     assert_eq!(store.view().alarms().len(), 0);
+}
+
+/// The level grows or stays. It is no part of the keyspace, so neither the revision nor the hash changes, and no alarm refuses it.
+#[test]
+fn the_feature_level_only_grows() {
+    let mut store = five_keys();
+    assert_eq!(store.view().level(), FeatureLevel::FIRST);
+    apply(&mut store, alarm(AlarmAction::Activate, AlarmKind::Corrupt));
+    let before = store.view();
+    for (to, level) in [(3, 3), (2, 3), (0, 3), (3, 3), (4, 4)] {
+        let outcome = apply(&mut store, Command::RaiseFeatureLevel { to: FeatureLevel(to) });
+        assert_eq!((outcome.revision, outcome.response), (before.revision(), Response::RaiseFeatureLevel));
+        assert_eq!(store.view().level(), FeatureLevel(level));
+    }
+    assert_eq!(store.view().hash_kv(0), before.hash_kv(0));
+    assert_eq!(before.level(), FeatureLevel::FIRST, "a view does not change");
 }
 
 /// §6: while NOSPACE is raised, a command with a put in any branch is refused, and all other commands work.

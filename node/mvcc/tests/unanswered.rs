@@ -5,7 +5,8 @@
 #[allow(dead_code, reason = "the model test uses the rest")]
 mod commands;
 
-use mvcc::{DeleteRangeResult, OpResult, Outcome, PutResult, Range, RangeResult, Response, Store, TxnResult, image};
+use mvcc::image::{self, ImageFormat};
+use mvcc::{DeleteRangeResult, OpResult, Outcome, PutResult, Range, RangeResult, Response, Store, TxnResult};
 use proptest::prelude::*;
 
 /// Removes from an outcome what an unanswered command does not read.
@@ -14,7 +15,7 @@ fn without_reads(outcome: Outcome) -> Outcome {
         Response::Put(put) => Response::Put(bare_put(put)),
         Response::DeleteRange(delete) => Response::DeleteRange(bare_delete(delete)),
         Response::Txn(txn) => Response::Txn(bare_txn(txn)),
-        response @ (Response::Compact | Response::Alarm(_)) => response,
+        response @ (Response::Compact | Response::Alarm(_) | Response::RaiseFeatureLevel) => response,
     };
     Outcome { response, ..outcome }
 }
@@ -39,7 +40,7 @@ fn bare_txn(txn: TxnResult) -> TxnResult {
 
 fn image_of(store: &Store) -> Vec<u8> {
     let mut bytes = Vec::new();
-    image::write(&store.view(), 7, &mut bytes).expect("memory can be written");
+    image::write(&store.view(), 7, ImageFormat::V2, &mut bytes).expect("memory can be written");
     bytes
 }
 

@@ -2,6 +2,7 @@
 
 use engine::published::Published;
 use engine::status::{Phase, RestoreStatus, Status};
+use mvcc::AlarmKind;
 use proto::admin as wire;
 use raft::{Configuration, Index, MemberId, Role};
 
@@ -30,6 +31,11 @@ pub(super) fn everything(status: &Status, published: &Published) -> wire::Descri
         error: status.error.clone(),
         restore: status.restore.as_ref().map(restore),
         snapshot_index: status.snapshot.0,
+        feature_level: published.view.level().0,
+        feature_level_supported: status.supports.0,
+        space: None,
+        repair: None,
+        corrupt: published.view.alarms().any(|alarm| alarm.kind == AlarmKind::Corrupt),
     }
 }
 
@@ -85,6 +91,7 @@ fn phase(phase: Phase) -> wire::Phase {
         Phase::Member => wire::Phase::Member,
         Phase::Removed => wire::Phase::Removed,
         Phase::Damaged => wire::Phase::Damaged,
+        Phase::TooNew => wire::Phase::TooNew,
     }
 }
 
@@ -107,6 +114,7 @@ mod tests {
     use raft::{MemberInfo, ProgressReport, Term};
 
     use super::*;
+    use engine::level::SUPPORTED;
     use engine::parameters::ClusterId;
 
     fn leader() -> Status {
@@ -136,6 +144,7 @@ mod tests {
         assert_eq!(described.cluster_id, "00112233445566778899aabbccddeeff");
         assert_eq!((described.phase(), described.role()), (wire::Phase::Member, wire::Role::Leader));
         assert_eq!((described.revision, described.term), (1, 3));
+        assert_eq!((described.feature_level, described.feature_level_supported), (1, SUPPORTED.0));
         let configuration = described.configuration.unwrap();
         assert_eq!((configuration.index, configuration.voters), (9, vec!["a1".to_owned()]));
         assert_eq!((configuration.learners, configuration.removed), (vec!["b2".to_owned()], vec!["c3".to_owned()]));

@@ -3,8 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::peer::level;
 use archive::ObjectStoreConfig;
 use engine::parameters::{BootstrapParameters, ClusterId, JoinParameters, Token};
+use mvcc::FeatureLevel;
 use proto::admin as wire;
 use raft::{Change, Index, MemberId, MemberInfo};
 use tonic::Status;
@@ -108,6 +110,7 @@ pub(super) fn join(request: wire::JoinRequest) -> Result<JoinParameters, Invalid
         token: token(request.token)?,
         member,
         info,
+        level: level(request.feature_level),
     })
 }
 
@@ -129,7 +132,13 @@ pub(super) fn restore(request: wire::RestoreRequest) -> Result<RestoreOrder, Inv
         return Err(Invalid::new("backup", "is empty: give the key of the backup's manifest"));
     }
     let store = store(request.store)?;
-    let join = join(wire::JoinRequest { cluster_id: request.cluster_id, token: request.token, self_: request.self_ })?;
+    // The level of the new cluster is that of the backup.
+    let join = join(wire::JoinRequest {
+        cluster_id: request.cluster_id,
+        token: request.token,
+        self_: request.self_,
+        feature_level: 0,
+    })?;
     Ok(RestoreOrder { join, store, source, manifest: request.backup })
 }
 
@@ -156,6 +165,11 @@ pub(super) fn change(request: wire::ChangeMembershipRequest) -> Result<Change, I
         learners: ids("learners", &request.learners)?,
         members: members("members", request.members)?,
     })
+}
+
+/// The level to which a request asks to raise the cluster; `None` for the highest that all members support.
+pub(super) fn raise(request: &wire::RaiseFeatureLevelRequest) -> Option<FeatureLevel> {
+    (request.to != 0).then_some(FeatureLevel(request.to))
 }
 
 #[cfg(test)]
@@ -203,8 +217,11 @@ mod tests {
             cluster_id: "00112233445566778899aabbccddeeff".to_owned(),
             token: "secret".to_owned(),
             self_: Some(info("a1")),
+            feature_level: 0,
         };
-        assert_eq!(join(request).unwrap().member, MemberId(0xa1));
+        let joining = join(request.clone()).unwrap();
+        assert_eq!((joining.member, joining.level), (MemberId(0xa1), FeatureLevel::FIRST), "a former operator asks");
+        assert_eq!(join(wire::JoinRequest { feature_level: 2, ..request }).unwrap().level, FeatureLevel(2));
     }
 
     #[test]

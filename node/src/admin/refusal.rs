@@ -4,11 +4,11 @@
 
 use prost::Message;
 use proto::admin as wire;
-use raft::ChangeRefusal as Refused;
+use raft::{ChangeRefusal as Refused, ProposeRefusal};
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
-use engine::error::{AdoptError, ChangeError, ConfigurationError, ReadError, TransferError};
+use engine::error::{AdoptError, ChangeError, ConfigurationError, RaiseError, ReadError, TransferError};
 use wire::RefusalReason as Reason;
 
 /// Trailer with the name of the reason. Operators of the first version read it.
@@ -63,6 +63,8 @@ fn name(reason: Reason) -> &'static str {
         Reason::LearnerBehind => "LearnerBehind",
         Reason::QuorumAtRisk => "QuorumAtRisk",
         Reason::NotServing => "NotServing",
+        Reason::TooOld => "TooOld",
+        Reason::LevelHeld => "LevelHeld",
     }
 }
 
@@ -89,10 +91,27 @@ pub(super) fn change(error: &ChangeError) -> Status {
     match error {
         ChangeError::Refused(refusal) => refused(Code::FailedPrecondition, error, reason(refusal)),
         ChangeError::NotServing { .. } => refused(Code::FailedPrecondition, error, Reason::NotServing),
+        ChangeError::TooOld { .. } => refused(Code::FailedPrecondition, error, Reason::TooOld),
         ChangeError::Unknown { .. } => Status::deadline_exceeded(error.to_string()),
         ChangeError::Overloaded => Status::resource_exhausted(error.to_string()),
         ChangeError::Stopping => Status::unavailable(error.to_string()),
     }
+}
+
+pub(super) fn raise(error: &RaiseError) -> Status {
+    let reason = match error {
+        RaiseError::NotLeader { .. } => Reason::NotLeader,
+        RaiseError::TermNotCommitted => Reason::TermNotCommitted,
+        RaiseError::InFlight => Reason::InFlight,
+        RaiseError::TooOld { .. } => Reason::TooOld,
+        RaiseError::LevelHeld { .. } => Reason::LevelHeld,
+        RaiseError::Refused(ProposeRefusal::Transferring) => Reason::Transferring,
+        RaiseError::NotServing { .. } => Reason::NotServing,
+        RaiseError::Refused(_) | RaiseError::Stopping => return Status::unavailable(error.to_string()),
+        RaiseError::Unknown => return Status::deadline_exceeded(error.to_string()),
+        RaiseError::Overloaded => return Status::resource_exhausted(error.to_string()),
+    };
+    refused(Code::FailedPrecondition, error, reason)
 }
 
 pub(super) fn transfer(error: &TransferError) -> Status {
@@ -124,6 +143,7 @@ pub(super) fn adopt(error: &AdoptError) -> Status {
         AdoptError::NotNamed { .. } | AdoptError::AnotherIdentity { .. } | AdoptError::NotBlank { .. } => {
             Status::failed_precondition(error.to_string())
         }
+        AdoptError::TooOld { .. } => refused(Code::FailedPrecondition, error, Reason::TooOld),
         AdoptError::Disk { .. } => Status::internal(error.to_string()),
         AdoptError::Stopping => Status::unavailable(error.to_string()),
     }
@@ -169,10 +189,25 @@ mod tests {
         assert_eq!(status.message(), "this member does not lead; ask b2");
     }
 
+    #[test]
+    fn a_member_that_is_too_old_is_refused_with_one_reason() {
+        use mvcc::FeatureLevel;
+        let (supports, level) = (FeatureLevel(1), FeatureLevel(2));
+        let added = ChangeError::TooOld { member: MemberId(0xd4), name: "demo-4".to_owned(), supports, level };
+        for status in [change(&added), adopt(&AdoptError::TooOld { supports, level })] {
+            assert_eq!((status.code(), number(&status)), (Code::FailedPrecondition, Some(15)));
+            assert!(status.message().contains("supports feature level 1, and the cluster is at 2"), "{status}");
+        }
+        let held = RaiseError::LevelHeld { member: MemberId(0xd4), name: "demo-4".to_owned(), supports: None };
+        assert_eq!(number(&raise(&held)), Some(16));
+        assert!(held.to_string().starts_with("demo-4 (d4) is not connected"), "{held}");
+        assert_eq!(number(&raise(&RaiseError::Unknown)), None, "the caller must read the level");
+    }
+
     /// The numbers are part of the protocol: they never change and are never reused.
     #[test]
     fn every_reason_keeps_its_number_and_name() {
-        let names: Vec<_> = (0..=14).map(|number| name(Reason::try_from(number).expect("no gap"))).collect();
+        let names: Vec<_> = (0..=16).map(|number| name(Reason::try_from(number).expect("no gap"))).collect();
         let expected = [
             "Other",
             "NotLeader",
@@ -189,9 +224,11 @@ mod tests {
             "LearnerBehind",
             "QuorumAtRisk",
             "NotServing",
+            "TooOld",
+            "LevelHeld",
         ];
         assert_eq!(names, expected);
-        assert!(Reason::try_from(15).is_err(), "a new reason is listed here, too");
+        assert!(Reason::try_from(17).is_err(), "a new reason is listed here, too");
     }
 
     #[test]

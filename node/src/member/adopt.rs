@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use engine::error::AdoptError;
 use engine::parameters::{BootstrapParameters, JoinParameters, Token};
+use mvcc::FeatureLevel;
 use raft::{Configuration, MemberId, MemberInfo};
 use sha2::{Digest, Sha256};
 use storage::{ClusterIdentity, Recovered, Start, Storage, StorageError};
@@ -40,11 +41,15 @@ impl Adoption {
         })
     }
 
-    /// Checks the identity of a running cluster that will add this member, or of a cluster that starts from a backup.
-    pub(super) fn of_join(member: MemberId, order: JoinParameters) -> Result<Self, AdoptError> {
-        let JoinParameters { cluster, token, member: named, info } = order;
+    /// Checks the identity of a running cluster that will add this member, or of a cluster that starts from a backup. `supports` is
+    /// the highest feature level that this program supports.
+    pub(super) fn of_join(member: MemberId, supports: FeatureLevel, order: JoinParameters) -> Result<Self, AdoptError> {
+        let JoinParameters { cluster, token, member: named, info, level } = order;
         if named != member {
             return Err(AdoptError::NotNamed { member });
+        }
+        if level > supports {
+            return Err(AdoptError::TooOld { supports, level });
         }
         check_info(&info)?;
         check_token(&token)?;

@@ -53,7 +53,7 @@ impl Member {
     /// Returns why the order cannot be carried out. No attempt was started.
     pub(super) fn restore(&mut self, order: RestoreParameters) -> Result<(), AdoptError> {
         let RestoreParameters { join, backup, fetch, progress } = order;
-        let adoption = Adoption::of_join(self.shared.member(), join)?;
+        let adoption = Adoption::of_join(self.shared.member(), self.shared.supports(), join)?;
         let (storage, attempts) = match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::Blank(storage) => (storage, 0),
             Stage::Restoring(restoring) if restoring.is_busy_with(&backup) => {

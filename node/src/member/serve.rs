@@ -88,7 +88,7 @@ impl Serving {
             .http2_keepalive_interval(Some(PING))
             .http2_keepalive_timeout(Some(PING_TIMEOUT))
             .add_service(members)
-            .add_service(admin::service(handle.clone(), &config.args))
+            .add_service(admin::service(handle.clone(), &config.args, Arc::clone(peers)))
             .serve_with_incoming(incoming(peer));
         let peer_task = tokio::spawn(async move {
             if let Err(reason) = server.await {

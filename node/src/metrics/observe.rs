@@ -44,7 +44,7 @@ impl Observer for Metrics {
                 self.0.deletes.inc();
             }
             Response::Txn(result) => self.count_transaction(result),
-            Response::Compact | Response::Alarm(_) => {}
+            Response::Compact | Response::Alarm(_) | Response::RaiseFeatureLevel => {}
         }
     }
 

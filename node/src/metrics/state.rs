@@ -72,8 +72,13 @@ fn consensus(gauges: &mut Gauges<'_>, status: &Status) {
         "Whether the current configuration is joint",
         u64::from(status.configuration.is_joint()),
     );
+    gauges.number(
+        "raft_feature_level_supported",
+        "Highest feature level that this program supports",
+        u64::from(status.supports.0),
+    );
     gauges.number("raft_draining", "Whether this member is about to stop", u64::from(status.draining));
-    let phases = [Phase::Blank, Phase::Restoring, Phase::Member, Phase::Removed, Phase::Damaged];
+    let phases = [Phase::Blank, Phase::Restoring, Phase::Member, Phase::Removed, Phase::Damaged, Phase::TooNew];
     let values = phases.map(|phase| (label(phase).to_owned(), u64::from(phase == status.phase)));
     gauges.by_label(
         "raft_phase",
@@ -107,6 +112,7 @@ fn content(gauges: &mut Gauges<'_>, state: &State) {
         view.compact_revision().0.max(0) as u64,
     );
     gauges.number("raft_versions", "Versions of keys in the store, including tombstones", view.version_count());
+    gauges.number("raft_feature_level", "Feature level of the cluster", u64::from(view.level().0));
     gauges.number("raft_alarms", "Alarms that are raised", view.alarms().len() as u64);
 }
 
@@ -117,6 +123,7 @@ fn label(phase: Phase) -> &'static str {
         Phase::Member => "member",
         Phase::Removed => "removed",
         Phase::Damaged => "damaged",
+        Phase::TooNew => "too_new",
     }
 }
 
@@ -166,6 +173,8 @@ mod tests {
             "etcd_debugging_mvcc_compact_revision 0.0",
             "raft_phase{phase=\"member\"} 1.0",
             "raft_phase{phase=\"blank\"} 0.0",
+            "raft_feature_level 1.0",
+            "raft_feature_level_supported 2.0",
             "etcd_cluster_version{cluster_version=\"3.7\"} 1.0",
         ] {
             assert!(page.lines().any(|found| found == line), "{line} is missing from:\n{page}");

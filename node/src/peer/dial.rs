@@ -10,9 +10,9 @@ use proto::peer::peer_client::PeerClient;
 use raft::MemberId;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::peer::Peers;
 use crate::peer::compression::FRAME_BYTES_MAX;
 use crate::peer::lanes::{Frames, Lane};
+use crate::peer::{Peers, greet};
 
 /// HTTP/2 window of one stream, in bytes.
 const STREAM_WINDOW: u32 = 8 << 20;
@@ -141,6 +141,8 @@ async fn send_messages(peers: &Arc<Peers>, to: MemberId, lane: &Arc<Lane>) -> Re
     let not_open = |reason: ConnectError| Broken { reason: reason.to_string(), lived: Duration::ZERO };
     let url = peers.url(to).ok_or_else(|| not_open(ConnectError::UnknownAddress))?;
     let channel = connect(&url).await.map_err(not_open)?;
+    let refused = |reason: greet::GreetError| Broken { reason: reason.to_string(), lived: Duration::ZERO };
+    greet::require_level(peers, to, channel.clone()).await.map_err(refused)?;
     let mut client = PeerClient::new(channel).max_encoding_message_size(FRAME_BYTES_MAX);
     tracing::debug!(%to, url, "connected to a member");
     let opened = Instant::now();

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use proto::peer::Greeting;
 use raft::MemberId;
 use storage::ClusterId;
+use storage::codec::DecodeError;
 use tonic::Status;
 
 use crate::peer::Peers;
@@ -22,16 +23,17 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct RefusalLog(Mutex<[Option<Instant>; KINDS]>);
 
-/// What may be wrong with a greeting.
+/// What may be wrong with a greeting, or with the messages after it.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Protocol,
     Cluster,
     Receiver,
     Sender,
+    Messages,
 }
 
-const KINDS: usize = Kind::Sender as usize + 1;
+const KINDS: usize = Kind::Messages as usize + 1;
 
 impl RefusalLog {
     fn add(&self, kind: Kind, reason: &str) {
@@ -40,6 +42,16 @@ impl RefusalLog {
             *last = Some(Instant::now());
             tracing::warn!(%reason, "a peer was refused; no more refusals of this kind are logged for 10 s");
         }
+    }
+}
+
+/// Reports messages that this program does not know. A newer program sends them only if something is wrong, because all members
+/// know what the cluster's feature level allows.
+pub(super) fn report_unknown(peers: &Peers, from: MemberId, reason: &DecodeError) {
+    if matches!(reason, DecodeError::Unknown { .. }) {
+        let reason = format!("{from} sends what this version does not know ({reason}): start a newer version");
+        peers.refusals.add(Kind::Messages, &reason);
+        peers.shared.note_unknown(reason);
     }
 }
 

@@ -5,13 +5,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use proto::peer::peer_server::Peer;
-use proto::peer::{Delivered, Frame, SnapshotChunk, SnapshotReceived, frame::Kind};
+use proto::peer::{Delivered, Frame, Greeted, Greeting, SnapshotChunk, SnapshotReceived, frame::Kind};
 use raft::{Body, Message};
 use tonic::{Request, Response, Status, Streaming};
 
 pub(crate) use crate::peer::compression::FRAME_BYTES_MAX;
 use crate::peer::compression::decompress;
-use crate::peer::{Peers, greeting, snapshot};
+use crate::peer::connected::Connected;
+use crate::peer::{Peers, greet, greeting, snapshot};
 
 /// Time within which a new connection must send its greeting.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,6 +48,7 @@ impl Peer for Listener {
         };
         let from = greeting::check(peers, &greeting)?;
         tracing::debug!(%from, "a member connected");
+        let _connected = Connected::new(peers, from, greet::stated(&greeting));
         while let Some(frame) = frames.message().await? {
             if let Some(Kind::Messages(bytes) | Kind::Compressed(bytes)) = &frame.kind {
                 peers.metrics.peer_received(bytes.len());
@@ -60,14 +62,22 @@ impl Peer for Listener {
                 // This version does not know this kind of frame: a later version sent it.
                 None => continue,
             };
-            let mut messages =
-                wire::messages(bytes).map_err(|reason| Status::data_loss(format!("a frame is malformed: {reason}")))?;
+            let mut messages = wire::messages(bytes).map_err(|reason| {
+                greeting::report_unknown(peers, from, &reason);
+                Status::data_loss(format!("a frame is malformed: {reason}"))
+            })?;
             if peers.is_overloaded() {
                 messages.retain(|message| !carries_entries(message));
             }
             peers.receive(from, messages);
         }
         Ok(Response::new(Delivered {}))
+    }
+
+    async fn greet(&self, request: Request<Greeting>) -> Result<Response<Greeted>, Status> {
+        let peers = self.peers()?;
+        let from = greeting::check(peers, request.get_ref())?;
+        Ok(Response::new(greet::answer(peers, from)))
     }
 
     async fn snapshot(&self, request: Request<Streaming<SnapshotChunk>>) -> Result<Response<SnapshotReceived>, Status> {

@@ -18,6 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status, Streaming};
 
 use crate::peer::dial::{self, ConnectError};
+use crate::peer::greet::{self, GreetError};
 use crate::peer::{Peers, greeting};
 
 /// Maximum number of chunks that are read or received in advance.
@@ -105,6 +106,9 @@ enum SendError {
     /// The receiver cannot be reached.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// The receiver does not answer the greeting, or is too old.
+    #[error(transparent)]
+    Greet(#[from] GreetError),
     /// The snapshot cannot be read.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
@@ -136,6 +140,7 @@ async fn send(peers: &Arc<Peers>, to: MemberId, term: Term, at_least: Index) -> 
     let reader = within_limit(opening, "nothing was read").await???;
     let info = reader.info().clone();
     let channel = dial::connect(&url).await?;
+    greet::require_level(peers, to, channel.clone()).await?;
     let (chunks, body) = mpsc::channel(CHUNKS_AHEAD);
     let mut meta = Vec::new();
     put_snapshot_meta(&mut meta, &info.meta)?;

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use raft::Index;
 
-use crate::codec::EncodeError;
+use crate::codec::{DecodeError, EncodeError};
 use crate::identity::{ClusterId, Identity};
 
 /// The reason why a directory was not opened. The failed start changed no data that an earlier run may have
@@ -29,19 +29,36 @@ pub enum OpenError {
         /// Place and kind of the damage.
         damage: Damage,
     },
-    /// A newer version of this program wrote the directory.
-    #[error("{path} has format version {found}, this program reads up to {supported}: start a newer version")]
+    /// A newer version of this program wrote the directory. Nothing is damaged.
+    #[error("{newer}: start a newer version")]
     TooNew {
-        /// The file.
-        path: PathBuf,
-        /// Format version of the file.
-        found: u32,
-        /// Newest format version that this program reads.
-        supported: u32,
+        /// Identity of the member, if this program reads the file `identity`.
+        identity: Option<Box<Identity>>,
+        /// What this program does not know.
+        newer: Newer,
     },
     /// The file system failed.
     #[error("{0}")]
     Failed(#[from] Failure),
+}
+
+/// A value that only a newer version of this program knows. The checksum of its bytes matches.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path} holds {what} {found}, which this version does not know", path = path.display())]
+pub struct Newer {
+    /// The file.
+    pub path: PathBuf,
+    /// Name of the field.
+    pub what: &'static str,
+    /// Value of the field.
+    pub found: u32,
+}
+
+impl Newer {
+    /// The error of a start that found this value, before the identity is known.
+    pub(crate) fn at_start(path: &Path, what: &'static str, found: u32) -> OpenError {
+        OpenError::TooNew { identity: None, newer: Newer { path: path.to_owned(), what, found } }
+    }
 }
 
 /// Damage to bytes that were durable.
@@ -53,6 +70,16 @@ pub struct Damage {
     pub offset: u64,
     /// Kind of damage.
     pub kind: DamageKind,
+}
+
+impl DamageKind {
+    /// The kind for bytes that match their checksum and are not the value that `what` names.
+    pub(crate) fn undecodable(what: &'static str, reason: DecodeError) -> Self {
+        match reason {
+            DecodeError::Unknown { what, found } => Self::Newer { what, found },
+            DecodeError::Truncated | DecodeError::Trailing(_) | DecodeError::Malformed(_) => Self::Contents(what),
+        }
+    }
 }
 
 impl fmt::Display for Damage {
@@ -70,6 +97,15 @@ pub enum DamageKind {
     /// Bytes match their checksum, but no writer writes such bytes.
     #[error("impossible contents: {0}")]
     Contents(&'static str),
+    /// Bytes match their checksum, and hold a value that only a newer version of this program knows. A start reports it as
+    /// [`OpenError::TooNew`].
+    #[error("{what} {found} is not known to this version")]
+    Newer {
+        /// Name of the field.
+        what: &'static str,
+        /// Value of the field.
+        found: u8,
+    },
     /// A file is missing. It must exist, because every member has it or another file refers to it.
     #[error("the file is missing")]
     Missing,

@@ -27,7 +27,7 @@ use raft::{HardState, MemberId};
 use crate::checksum;
 use crate::codec::{DecodeError, Reader, put_hard_state};
 use crate::disk::{Disk, DiskFile, SECTOR};
-use crate::error::{Damage, DamageKind, Failure, Latch, OpenError, StorageError};
+use crate::error::{Damage, DamageKind, Failure, Latch, Newer, OpenError, StorageError};
 use crate::replace::replace;
 
 const MAGIC: &[u8; 4] = b"HARD";
@@ -88,7 +88,7 @@ impl HardStateFile {
         let slots = SLOT_OFFSETS.map(|offset| bytes.get(offset..offset + SLOT_SIZE).and_then(|slot| decode(slot).ok()));
         let newest = slots.iter().flatten().max_by_key(|slot| slot.sequence).ok_or(damaged(DamageKind::Checksum))?;
         if newest.version != VERSION {
-            return Err(OpenError::TooNew { path, found: newest.version, supported: VERSION });
+            return Err(Newer::at_start(&path, "format version", newest.version));
         }
         if newest.member != member {
             return Err(damaged(DamageKind::Foreign));

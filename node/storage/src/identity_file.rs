@@ -27,7 +27,7 @@ use raft::{Index, MemberId};
 use crate::checksum;
 use crate::codec::{DecodeError, EncodeError, Reader, put_configuration, put_member_info};
 use crate::disk::Disk;
-use crate::error::{Damage, DamageKind, Failure, Latch, OpenError, StorageError};
+use crate::error::{Damage, DamageKind, Failure, Latch, Newer, OpenError, StorageError};
 use crate::identity::{ClusterId, ClusterIdentity, Identity};
 use crate::replace::replace;
 
@@ -106,9 +106,9 @@ pub(crate) fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Identity>, Ope
     let mut reader = Reader::new(Bytes::copy_from_slice(rest));
     let found = reader.u32().map_err(|_| damaged(DamageKind::Checksum))?;
     if found != FORMAT_VERSION {
-        return Err(OpenError::TooNew { path: path.to_owned(), found, supported: FORMAT_VERSION });
+        return Err(Newer::at_start(path, "format version", found));
     }
-    decode(reader).map(Some).map_err(|_| damaged(DamageKind::Contents("an identity")))
+    decode(reader).map(Some).map_err(|reason| damaged(DamageKind::undecodable("an identity", reason)))
 }
 
 /// Durably writes `identity` as the identity of a directory.

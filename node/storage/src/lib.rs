@@ -25,7 +25,7 @@ mod wal;
 pub mod storage;
 
 pub use disk::{Disk, DiskFile};
-pub use error::{Damage, DamageKind, Failure, OnFailure, OpenError, StorageError};
+pub use error::{Damage, DamageKind, Failure, Newer, OnFailure, OpenError, StorageError};
 pub use file::FileDisk;
 pub use identity::{ClusterId, ClusterIdentity, Identity};
 pub use snapshot::{

@@ -135,6 +135,8 @@ impl Snapshots {
             match Self::examine(&*disk, &path, member, last, stored.is_empty()) {
                 Ok(info) => stored.push(info),
                 Err(SnapshotError::Damaged(damage)) => damaged.push(damage),
+                // A newer program put nothing aside, so this one must not either.
+                Err(SnapshotError::TooNew(newer)) => return Err(OpenError::TooNew { identity: None, newer }),
                 Err(SnapshotError::Storage(StorageError::Failed(failure))) => return Err(failure.into()),
                 Err(_) => damaged.push(Damage { path, offset: 0, kind: DamageKind::Contents("a snapshot") }),
             }

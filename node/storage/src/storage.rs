@@ -231,6 +231,13 @@ impl Storage {
         member.wal.append(&entries)
     }
 
+    /// Continues the log in a format. The log never returns to an earlier format.
+    pub fn use_format(&mut self, format: LogFormat) {
+        if let Some(member) = &mut self.member {
+            member.wal.use_format(format);
+        }
+    }
+
     /// Removes the files of the log that hold only entries below `first_kept`.
     ///
     /// # Errors

@@ -69,6 +69,14 @@ impl Wal {
         self.last
     }
 
+    /// Continues the log in a later format. The next batch begins a segment of this format. A format is never changed back.
+    pub(crate) fn use_format(&mut self, format: LogFormat) {
+        if self.options.format < format {
+            self.options.format = format;
+            self.active = None;
+        }
+    }
+
     /// Size in bytes of the unit in which new segments align batches.
     fn unit(&self) -> u64 {
         self.options.format.unit() as u64

@@ -198,3 +198,24 @@ fn the_page_of_an_open_frame_is_written_whole() {
     assert!(contents[open + 4096 + 40] != 0, "the file is not a recycled one");
     assert!(contents[open + 40..open + 4096].iter().all(|byte| *byte == 0), "old bytes in the page of the open frame");
 }
+
+/// A member changes the format while it runs, and not only at the next full segment.
+#[test]
+fn a_running_log_continues_in_format_2_with_its_next_batch() {
+    let disk = history::disk();
+    let mut model = Model { joined: true, ..Model::default() };
+    let mut storage = member(&disk, LogFormat::V1);
+    append(&mut storage, &mut model, 1);
+    storage.use_format(LogFormat::V1);
+    append(&mut storage, &mut model, 2);
+    assert_eq!(versions(&disk), [1], "the format did not change");
+    storage.use_format(LogFormat::V2);
+    assert_eq!(versions(&disk), [1], "a segment begins with a batch");
+    append(&mut storage, &mut model, 3);
+    storage.use_format(LogFormat::V1);
+    append(&mut storage, &mut model, 4);
+    assert_eq!(versions(&disk), [1, 2], "the format never goes back");
+    drop(storage);
+    let found = open(&disk, LogFormat::V1, 2).expect("it opens");
+    is(&model, &found).expect("both segments are read");
+}

@@ -191,6 +191,7 @@ impl Member {
             cluster_id: CLUSTER.to_owned(),
             token: TOKEN.to_owned(),
             self_: Some(self.info().await),
+            ..wire::JoinRequest::default()
         };
         self.admin().await.unwrap().join(with_token(request)).await.unwrap();
     }

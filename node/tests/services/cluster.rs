@@ -45,7 +45,7 @@ async fn a_refused_greeting_is_not_told_who_refused_it() {
     let member = Member::alone().await;
     let id = u64::from_str_radix(&member.info().await.id, 16).unwrap();
     let cluster: Vec<u8> = (0..16).map(|at| u8::from_str_radix(&CLUSTER[2 * at..2 * at + 2], 16).unwrap()).collect();
-    let good = Greeting { cluster_id: cluster.into(), from: 7, to: id, protocol: 1, peer_url: String::new() };
+    let good = Greeting { cluster_id: cluster.into(), from: 7, to: id, protocol: 1, ..Greeting::default() };
     let wrong = [
         Greeting { cluster_id: vec![9; 16].into(), ..good.clone() },
         Greeting { to: 8, ..good.clone() },
@@ -71,7 +71,7 @@ async fn listed(cluster: &mut ClusterClient<Channel>, linearizable: bool) -> pb:
     eventually("members are listed", async || cluster.member_list(request).await).await.into_inner()
 }
 
-async fn change(
+pub(crate) async fn change(
     leader: &Member,
     voters: Vec<wire::MemberInfo>,
     learners: Vec<wire::MemberInfo>,
@@ -91,10 +91,18 @@ async fn change(
 
 async fn joined(name: &str, flags: &[&str]) -> Member {
     let member = Member::blank_with(name, flags);
-    let request =
-        wire::JoinRequest { cluster_id: CLUSTER.to_owned(), token: TOKEN.to_owned(), self_: Some(member.info().await) };
-    member.admin().await.join(with_token(request, TOKEN)).await.expect("a blank member joins");
+    member.admin().await.join(with_token(join_request(&member).await, TOKEN)).await.expect("a blank member joins");
     member
+}
+
+/// The Join request for a blank member, as a former operator sends it.
+pub(crate) async fn join_request(member: &Member) -> wire::JoinRequest {
+    wire::JoinRequest {
+        cluster_id: CLUSTER.to_owned(),
+        token: TOKEN.to_owned(),
+        self_: Some(member.info().await),
+        ..wire::JoinRequest::default()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

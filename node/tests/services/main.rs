@@ -6,6 +6,7 @@ mod archive;
 mod cluster;
 mod health;
 mod kv;
+mod level;
 mod maintenance;
 mod member;
 mod preferred_leader;

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use dev_cluster::{PATIENCE, own_address};
+use engine::level::SUPPORTED;
+use mvcc::FeatureLevel;
 use proto::admin as wire;
 use proto::admin::admin_client::AdminClient;
 use proto::etcdserverpb as pb;
@@ -38,6 +40,7 @@ pub(crate) struct Member {
     peer: SocketAddr,
     http: SocketAddr,
     directory: PathBuf,
+    flags: Vec<String>,
     running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
@@ -60,6 +63,15 @@ impl Member {
 
     /// Does the same as [`Self::blank_with`], on a disk that the test supplies.
     pub(crate) fn blank_on(name: &str, more: &[&str], disk: Arc<dyn Disk>) -> Member {
+        Member::blank_as(name, more, disk, SUPPORTED)
+    }
+
+    /// A member with an empty volume that behaves as a program which supports the feature levels up to `supports`.
+    pub(crate) fn supporting(name: &str, supports: u32) -> Member {
+        Member::blank_as(name, &[], Arc::new(FileDisk), FeatureLevel(supports))
+    }
+
+    fn blank_as(name: &str, more: &[&str], disk: Arc<dyn Disk>, supports: FeatureLevel) -> Member {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("raft-node-services-{}-{number}", std::process::id()));
@@ -85,23 +97,23 @@ impl Member {
         let name_of = |flag: &str| flag.split('=').next().map(str::to_owned);
         flags.retain(|flag| more.iter().all(|given| name_of(given) != name_of(flag)));
         flags.extend(more.iter().map(|flag| (*flag).to_owned()));
-        let config = Config::check(Flags::parse_from(flags).run).expect("these flags agree");
-        let (stop, stopped) = oneshot::channel::<()>();
-        let (started, start) = std::sync::mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
-            runtime.block_on(async move {
-                let running = Running::start_on(config, disk).expect("the member starts");
-                started.send(()).expect("the test waits for the start");
-                let until = async move {
-                    // The wait ends when `Member` drops the sender.
-                    let _ = stopped.await;
-                };
-                running.until(until).await.expect("the member runs until it is stopped");
-            });
-        });
-        start.recv().expect("the member starts");
-        Member { name: name.to_owned(), client, peer, http, directory, running: Some((stop, thread)) }
+        let running = Some(run(&flags, disk, supports));
+        Member { name: name.to_owned(), client, peer, http, directory, flags, running }
+    }
+
+    /// Stops the member and starts it again on the same volume, as a program that supports the feature levels up to `supports`.
+    pub(crate) fn restart_supporting(&mut self, supports: u32) {
+        self.stop();
+        self.running = Some(run(&self.flags, Arc::new(FileDisk), FeatureLevel(supports)));
+    }
+
+    fn stop(&mut self) {
+        if let Some((stop, thread)) = self.running.take() {
+            drop(stop);
+            if thread.join().is_err() && !std::thread::panicking() {
+                panic!("the member {} panicked", self.name);
+            }
+        }
     }
 
     /// The leader and only voter of a new cluster.
@@ -201,14 +213,31 @@ impl Member {
     }
 }
 
+/// Runs a member on a thread of its own, until the sender is dropped.
+fn run(flags: &[String], disk: Arc<dyn Disk>, supports: FeatureLevel) -> (oneshot::Sender<()>, JoinHandle<()>) {
+    let config = Config::check(Flags::parse_from(flags).run).expect("these flags agree");
+    let config = Config { supports, ..config };
+    let (stop, stopped) = oneshot::channel::<()>();
+    let (started, start) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+        runtime.block_on(async move {
+            let running = Running::start_on(config, disk).expect("the member starts");
+            started.send(()).expect("the test waits for the start");
+            let until = async move {
+                // The wait ends when `Member` drops the sender.
+                let _ = stopped.await;
+            };
+            running.until(until).await.expect("the member runs until it is stopped");
+        });
+    });
+    start.recv().expect("the member starts");
+    (stop, thread)
+}
+
 impl Drop for Member {
     fn drop(&mut self) {
-        if let Some((stop, thread)) = self.running.take() {
-            drop(stop);
-            if thread.join().is_err() && !std::thread::panicking() {
-                panic!("the member {} panicked", self.name);
-            }
-        }
+        self.stop();
         // The directory does not exist if the start failed.
         let _ = std::fs::remove_dir_all(&self.directory);
     }

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mvcc::{Batch, BatchError, CommandError, Outcome, Removal, Revision, Store};
+use bytes::Bytes;
+use mvcc::{Batch, BatchError, Command, CommandError, FeatureLevel, Outcome, Removal, Revision, Store};
 use raft::{Entry, EntryId, Index, Payload, SnapshotMeta};
 
 use super::queue::{ApplyJob, ApplyQueue};
@@ -42,6 +43,16 @@ pub enum ApplyError {
         /// Error in the entry's payload.
         source: BatchError,
     },
+    /// A committed entry raises the feature level above what this program supports.
+    #[error("entry {entry} raises the feature level to {to}, this program supports {supports}: start a newer version")]
+    TooNew {
+        /// ID of the entry.
+        entry: EntryId,
+        /// Level after the entry.
+        to: FeatureLevel,
+        /// Highest level that this program supports.
+        supports: FeatureLevel,
+    },
     /// The snapshot that replaced the log cannot be loaded.
     #[error("the installed snapshot at {last} cannot be loaded: {source}")]
     Snapshot {
@@ -50,6 +61,31 @@ pub enum ApplyError {
         /// Reason why the snapshot cannot be loaded.
         source: SnapshotLoadError,
     },
+}
+
+impl ApplyError {
+    /// Returns whether a newer program wrote what cannot be applied. Otherwise it is damaged or cannot be read.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        match self {
+            Self::Entry { source, .. } => source.is_newer(),
+            Self::TooNew { .. } => true,
+            Self::Snapshot { source, .. } => source.is_newer(),
+        }
+    }
+}
+
+/// Decodes the commands of an entry that a program can apply if it supports the level `supports`.
+pub(crate) fn decode(entry: EntryId, payload: Bytes, supports: FeatureLevel) -> Result<Batch, ApplyError> {
+    let batch = Batch::decode(payload).map_err(|source| ApplyError::Entry { entry, source })?;
+    for (_, command) in &batch.commands {
+        if let Command::RaiseFeatureLevel { to } = command
+            && *to > supports
+        {
+            return Err(ApplyError::TooNew { entry, to: *to, supports });
+        }
+    }
+    Ok(batch)
 }
 
 /// The apply thread. Runs in [`Applier::run`] on a thread of its own, or step by step in [`Applier::step`].
@@ -165,7 +201,7 @@ impl Applier {
         let Payload::Normal(bytes) = payload else { return Ok(()) };
         // An entry that cannot be decoded ends the member. If the member skipped the entry, its state would differ from
         // the state of other members.
-        let batch = Batch::decode(bytes).map_err(|source| ApplyError::Entry { entry: id, source })?;
+        let batch = decode(id, bytes, self.shared.supports)?;
         let waiting = batch.commands.first().and_then(|(first, _)| self.pending.take(*first));
         let Some(waiting) = waiting else {
             // No caller of this member waits for the outcomes, so nothing is read for them.
@@ -244,8 +280,7 @@ mod tests {
     use std::sync::Mutex;
     use std::time::Duration;
 
-    use bytes::Bytes;
-    use mvcc::{Command, Op, OpResult, Put, Range, Response, Txn};
+    use mvcc::{Op, OpResult, Put, Range, Response, Txn};
     use raft::{MemberId, ProposalId, Term};
     use tokio::sync::{mpsc, oneshot};
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use raft::{Index, MemberId, Term};
 use tokio::sync::oneshot;
 
+use super::level::PendingRaise;
 use crate::error::{ChangeError, TransferError};
 
 /// A membership change whose entry is not committed yet.
@@ -29,12 +30,15 @@ pub(super) struct PendingTransfer {
 pub(super) struct PendingCalls {
     pub(super) changes: Vec<PendingChange>,
     pub(super) transfers: Vec<PendingTransfer>,
+    /// The raise of the feature level in progress. At most one is.
+    pub(super) raise: Option<PendingRaise>,
 }
 
 impl PendingCalls {
     /// Earliest deadline of a pending call; `None` if no call waits.
     pub(super) fn deadline(&self) -> Option<Duration> {
         let changes = self.changes.iter().map(|change| change.deadline);
-        changes.chain(self.transfers.iter().map(|transfer| transfer.deadline)).min()
+        let raise = self.raise.as_ref().and_then(PendingRaise::deadline);
+        changes.chain(self.transfers.iter().map(|transfer| transfer.deadline)).chain(raise).min()
     }
 }

@@ -1,8 +1,10 @@
 //! Owns the execution of administrative calls and the answers to them. Does not own the rules for a change or a transfer
 //! (`raft`).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use mvcc::FeatureLevel;
 use raft::{Change, Index, MemberId, Now};
 use tokio::sync::oneshot;
 
@@ -21,7 +23,8 @@ const TRANSFER_TIMEOUT: Duration = Duration::from_secs(3);
 impl Driver {
     pub(super) fn control(&mut self, now: Now, control: Control) {
         match control {
-            Control::Change { change, reply } => self.change(now, change, reply),
+            Control::Change { change, supports, reply } => self.change(now, change, &supports, reply),
+            Control::RaiseLevel { to, reply } => self.raise_level(now, to, reply),
             Control::Transfer { target, reply } => match self.raft.transfer(now, target) {
                 // The target is this member, which already leads, so there is nothing to wait for.
                 Ok(target) if target == self.shared.member => drop(reply.send(Ok(target))),
@@ -36,15 +39,22 @@ impl Driver {
         }
     }
 
-    fn change(&mut self, now: Now, change: Change, reply: oneshot::Sender<Result<Index, ChangeError>>) {
-        match self.raft.change(now, change) {
+    fn change(
+        &mut self,
+        now: Now,
+        change: Change,
+        supports: &BTreeMap<MemberId, FeatureLevel>,
+        reply: oneshot::Sender<Result<Index, ChangeError>>,
+    ) {
+        let checked = self.check_newcomers(&change, supports);
+        match checked.and_then(|()| Ok(self.raft.change(now, change)?)) {
             Ok(index) => self.controls.changes.push(PendingChange {
                 index,
                 term: self.raft.soft_state().term,
                 deadline: now.monotonic + CHANGE_TIMEOUT,
                 reply,
             }),
-            Err(refusal) => drop(reply.send(Err(refusal.into()))),
+            Err(refusal) => drop(reply.send(Err(refusal))),
         }
     }
 
@@ -62,6 +72,7 @@ impl Driver {
 
     /// Answers the calls whose outcome is known, and the calls that have timed out.
     pub(super) fn answer_controls(&mut self, now: Now) {
+        self.answer_raise(now);
         let state = self.raft.soft_state();
         let commit = self.raft.commit();
         for change in self.controls.changes.extract_if(.., |change| {

@@ -118,6 +118,7 @@ impl Reporter {
             cluster: Some(self.cluster),
             name: self.name.clone(),
             phase: Phase::Member,
+            supports: shared.supports,
             draining: shared.draining.load(Ordering::Acquire),
             role: report.soft.role,
             leader: report.soft.leader,
@@ -132,7 +133,7 @@ impl Reporter {
             progress: raft.progress(),
             snapshot: Index(shared.snapshot.load(Ordering::Relaxed)),
             restore: None,
-            error: String::new(),
+            error: shared.unknown.load().as_ref().map(|what| String::clone(what)).unwrap_or_default(),
         }
     }
 }

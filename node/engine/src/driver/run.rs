@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mvcc::FeatureLevel;
 use raft::{Index, MemberId, Message, Now, ProposalId, ProposeRefusal as RaftRefusal, Raft, Role};
 
 use super::calls::PendingCalls;
@@ -75,6 +76,8 @@ pub struct Driver {
     pub(super) replies: Replies,
     /// The newest view reported to the core. The view's index never exceeds the core's applied index.
     pub(super) published: Arc<Published>,
+    /// The feature level in whose formats the log is written.
+    pub(super) level: FeatureLevel,
     /// Log jobs collected during one turn, to be queued together.
     pub(super) log_jobs: Vec<LogJob>,
     /// Messages collected during one turn, to be sent together.
@@ -84,7 +87,7 @@ pub struct Driver {
     pub(super) leader: Option<MemberId>,
     /// Index of the last entry sent to the apply thread.
     pub(super) sent_to_apply: Index,
-    next_proposal: u64,
+    pub(super) next_proposal: u64,
     pub(super) election_timeout: Duration,
     prefer_leaders: Vec<String>,
     next_expiry: Duration,
@@ -114,6 +117,7 @@ impl Driver {
             controls: PendingCalls::default(),
             replies,
             published,
+            level: FeatureLevel::FIRST,
             log_jobs: Vec::new(),
             sends: Vec::new(),
             ended: None,
@@ -224,6 +228,7 @@ impl Driver {
         self.snapshot_if_due(now);
         self.execute_outputs(now);
         self.answer_controls(now);
+        self.follow_level();
         if self.configurations.refresh(&self.raft) {
             self.peers.configure(Arc::clone(&self.configurations.in_force.0));
             self.prefer(now);
@@ -315,12 +320,13 @@ impl Driver {
             proposals,
             reads: self.rounds.wants_more(),
             // A new applied index wakes the core if the core may then propose commands, settle commands whose outcome
-            // is uncertain, begin a snapshot, or release more entries. Otherwise the report of the new index waits for
+            // is uncertain, begin a snapshot, answer a raise of the level, or release more entries. Otherwise the report of the new index waits for
             // the next event.
             applied: !proposals
                 || !self.batcher.is_idle()
                 || self.pending.has_uncounted()
                 || self.snapshots.is_wanted()
+                || self.controls.raise.is_some()
                 || self.raft.commit() > self.sent_to_apply,
         }
     }

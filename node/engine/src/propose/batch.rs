@@ -5,7 +5,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use mvcc::BatchBuilder;
+use bytes::Bytes;
+use mvcc::{BatchBuilder, Command};
 
 use crate::error::ProposeError;
 use crate::propose::admission::{Admission, Proposal};
@@ -158,6 +159,14 @@ impl Batcher {
         Some(Batch { id, payload: builder.finish(), waiters, bytes, deadline })
     }
 
+    /// Encodes a command of this member's own as the payload of an entry. No caller waits for its outcome.
+    pub(crate) fn alone(&mut self, command: &Command) -> Bytes {
+        let mut builder = BatchBuilder::new();
+        builder.push(self.next_id, command);
+        self.next_id = self.next_id.wrapping_add(1);
+        builder.finish()
+    }
+
     fn pop(&mut self) -> Option<Proposal> {
         let front = self.arrived.front_mut()?;
         // `arrived` never holds an empty group.
@@ -173,7 +182,7 @@ impl Batcher {
 
 #[cfg(test)]
 mod tests {
-    use mvcc::{Command, Put};
+    use mvcc::Put;
     use tokio::sync::oneshot;
 
     use super::*;

@@ -15,6 +15,7 @@ use engine::apply::{Applier, ApplyError};
 use engine::driver::{Driver, Ended};
 use engine::handle::Handle;
 use engine::incoming_snapshot::{self, KeepError, Offered};
+pub use engine::level::SUPPORTED;
 use engine::log_thread::{LogJob, LogThread};
 use engine::observer::Observer;
 use engine::shared::Shared;
@@ -22,6 +23,7 @@ use engine::snapshot_thread::SnapshotThread;
 use engine::status::{Phase, Status};
 use engine::transport::Transport;
 use engine::wiring::{WireError, Wired, wire};
+use mvcc::FeatureLevel;
 use raft::{Configuration, HardState, Index, IoId, MemberId, Message, Now, Output, Persist, Raft, SnapshotMeta, Term};
 use storage::codec::DecodeError;
 use storage::{Recovered, SnapshotError, Snapshots, StorageError};
@@ -102,6 +104,8 @@ pub enum Written {
     },
     /// The tombstone of the removed member was written.
     Tombstone,
+    /// The next batch is written in another format.
+    Format,
     /// Received snapshots were deleted.
     Discarded,
 }
@@ -151,13 +155,20 @@ impl fmt::Debug for SteppedMember {
 }
 
 impl SteppedMember {
-    /// Starts a member from the recovered content of its disk. The first turn is due immediately.
+    /// Starts a member from the recovered content of its disk. The member behaves as a program that supports the feature levels up
+    /// to `supports`. The first turn is due immediately.
     ///
     /// # Errors
     /// Returns why the member cannot run on this disk.
-    pub fn start(recovered: Recovered, settings: Settings, now: Now) -> Result<Self, WireError> {
+    pub fn start(
+        recovered: Recovered,
+        settings: Settings,
+        supports: FeatureLevel,
+        now: Now,
+    ) -> Result<Self, WireError> {
         let identity = recovered.identity.cluster.as_ref().ok_or(WireError::NoCluster)?;
         let status = Status {
+            supports,
             cluster: Some(identity.cluster_id),
             ..Status::idle(recovered.identity.member, identity.own.name.clone(), Phase::Member)
         };
@@ -229,6 +240,7 @@ impl SteppedMember {
             LogJob::Install { io, hard_state, meta, .. } => Written::Installed { io, hard_state, meta },
             LogJob::Discard { .. } | LogJob::DiscardThrough { .. } => Written::Discarded,
             LogJob::Purge { first_kept } => Written::Purged { first_kept },
+            LogJob::Format(_) => Written::Format,
             LogJob::Tombstone { .. } => Written::Tombstone,
         }))
     }
@@ -289,6 +301,11 @@ impl SteppedMember {
     pub fn deliver(&self, from: MemberId, frame: Bytes) -> Result<(), DecodeError> {
         self.shared.deliver(from, wire::messages(frame)?);
         Ok(())
+    }
+
+    /// Reports what the members support that are connected to this one.
+    pub fn state_levels(&self, stated: BTreeMap<MemberId, FeatureLevel>) {
+        self.shared.state_levels(stated);
     }
 
     /// Reports that the connection to a member broke.
@@ -368,7 +385,7 @@ mod tests {
             prefer_leaders: Vec::new(),
             first_names: [1, 2, 3],
         };
-        SteppedMember::start(recovered, settings, NOW).unwrap()
+        SteppedMember::start(recovered, settings, SUPPORTED, NOW).unwrap()
     }
 
     fn deliver(member: &SteppedMember, from: MemberId, message: &Message) {

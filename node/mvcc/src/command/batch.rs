@@ -69,7 +69,7 @@ pub enum BatchError {
     #[error("batch encoding version {0} is unknown: upgrade this member")]
     UnknownVersion(u8),
     /// A command of the batch could not be decoded.
-    #[error("command {position} of the batch (request {request_id}) is damaged")]
+    #[error("command {position} of the batch (request {request_id}): {source}")]
     Command {
         /// Position of the command in the batch, from 0.
         position: usize,
@@ -78,6 +78,18 @@ pub enum BatchError {
         /// Error in the command.
         source: DecodeError,
     },
+}
+
+impl BatchError {
+    /// Returns whether a newer version of this program wrote the batch. Otherwise it is damaged.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        match self {
+            BatchError::Truncated => false,
+            BatchError::UnknownVersion(_) => true,
+            BatchError::Command { source, .. } => source.is_newer(),
+        }
+    }
 }
 
 /// Collects commands into the payload of one log entry. Each command is encoded when it is added.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! command  := version u8 = 1, kind u8, body
-//! kind     := 1 put | 2 delete range | 3 transaction | 4 compact | 5 alarm
+//! kind     := 1 put | 2 delete range | 3 transaction | 4 compact | 5 alarm | 8 raise feature level
 //! put      := flags u8 (1 prev_kv, 2 ignore_value, 4 ignore_lease), key bytes, value bytes, lease int
 //! delete   := flags u8 (1 prev_kv), key bytes, range_end bytes
 //! txn      := compares list, success list of op, failure list of op
@@ -14,6 +14,7 @@
 //!             sort target int, min mod int, max mod int, min create int, max create int
 //! compact  := flags u8 (1 physical), revision int
 //! alarm    := action u8 (1 activate, 2 deactivate), kind u8 (1 no space, 2 corrupt), member varint
+//! raise    := level u32 LE
 //!
 //! list     := count varint, items          bytes := length varint, content
 //! int      := zigzag varint                varint := little-endian base 128, shortest form, at most 10 bytes
@@ -22,6 +23,8 @@
 //! Each command has exactly one encoding, so equal commands have equal bytes on every member.
 
 use bytes::{BufMut, Bytes};
+
+use crate::level::FeatureLevel;
 
 use super::{
     Alarm, AlarmAction, AlarmChange, AlarmKind, Command, Compact, Compare, DeleteRange, MAX_TXN_OPS, Op, Operand, Put,
@@ -37,6 +40,7 @@ const COMPACT: u8 = 4;
 const ALARM: u8 = 5;
 const RANGE: u8 = 6;
 const EMPTY: u8 = 7;
+const RAISE_FEATURE_LEVEL: u8 = 8;
 
 /// Maximum number of levels of nested transactions in an encoding. No valid transaction is deeper, because the maximum
 /// number of operations is smaller at each level than at the level above.
@@ -55,7 +59,7 @@ pub enum DecodeError {
     #[error("command encoding version {0} is unknown: upgrade this member")]
     UnknownVersion(u8),
     /// A kind, flag or other choice has a value that encoding version 1 does not define.
-    #[error("{what} {value} does not exist in command encoding version 1")]
+    #[error("{what} {value} does not exist in command encoding version 1: upgrade this member")]
     UnknownChoice {
         /// Name of the choice.
         what: &'static str,
@@ -68,6 +72,19 @@ pub enum DecodeError {
     /// Transactions are nested deeper than in any valid command.
     #[error("transactions nest deeper than {DEPTH_MAX} levels")]
     TooDeep,
+}
+
+impl DecodeError {
+    /// Returns whether a newer version of this program wrote the bytes. Otherwise they are damaged.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        match self {
+            DecodeError::UnknownVersion(_) | DecodeError::UnknownChoice { .. } => true,
+            DecodeError::Truncated | DecodeError::TrailingBytes(_) | DecodeError::BadNumber | DecodeError::TooDeep => {
+                false
+            }
+        }
+    }
 }
 
 impl Command {
@@ -100,6 +117,10 @@ impl Command {
                 });
                 out.put_u8(change.alarm.kind.code());
                 put_varint(out, change.alarm.member);
+            }
+            Command::RaiseFeatureLevel { to } => {
+                out.put_u8(RAISE_FEATURE_LEVEL);
+                out.put_u32_le(to.0);
             }
         }
     }
@@ -140,6 +161,7 @@ impl Command {
                 let kind = AlarmKind::from_code(code).ok_or(unknown("alarm kind", code))?;
                 Command::Alarm(AlarmChange { action, alarm: Alarm { kind, member: reader.varint()? } })
             }
+            RAISE_FEATURE_LEVEL => Command::RaiseFeatureLevel { to: FeatureLevel(reader.word()?) },
             other => return Err(unknown("command kind", other)),
         };
         match reader.bytes.len() - reader.at {
@@ -326,6 +348,11 @@ impl Reader {
         self.at = end;
         debug_assert!(self.at <= self.bytes.len(), "a reader stays inside its bytes");
         Ok(taken)
+    }
+
+    fn word(&mut self) -> Result<u32, DecodeError> {
+        let taken = self.take(4)?;
+        Ok(u32::from_le_bytes(taken[..].try_into().expect("4 bytes were taken")))
     }
 
     fn bytes(&mut self) -> Result<Bytes, DecodeError> {

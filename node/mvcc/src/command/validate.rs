@@ -47,7 +47,7 @@ impl Command {
             Command::Put(put) => put.validate(),
             Command::DeleteRange(delete) => delete.validate(),
             Command::Txn(txn) => txn.validate(),
-            Command::Compact(_) | Command::Alarm(_) => Ok(()),
+            Command::Compact(_) | Command::Alarm(_) | Command::RaiseFeatureLevel { .. } => Ok(()),
         }
     }
 }

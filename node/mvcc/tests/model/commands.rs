@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use mvcc::{
-    Alarm, AlarmAction, AlarmChange, AlarmKind, Command, Compact, Compare, DeleteRange, Op, Operand, Put, Range,
-    Relation, SortOrder, SortTarget, Txn,
+    Alarm, AlarmAction, AlarmChange, AlarmKind, Command, Compact, Compare, DeleteRange, FeatureLevel, Op, Operand, Put,
+    Range, Relation, SortOrder, SortTarget, Txn,
 };
 use proptest::prelude::*;
 
@@ -124,6 +124,7 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         5 => txn().prop_map(Command::Txn),
         2 => (0..40i64).prop_map(|revision| Command::Compact(Compact { revision, physical: false })),
         1 => alarm().prop_map(Command::Alarm),
+        1 => (1..4u32).prop_map(|to| Command::RaiseFeatureLevel { to: FeatureLevel(to) }),
     ]
     .prop_filter("not valid", |command| command.validate().is_ok())
 }

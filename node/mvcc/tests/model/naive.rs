@@ -3,8 +3,8 @@
 //! requests, because shared code would have the same mistakes.
 
 use mvcc::{
-    AlarmAction, AlarmKind, Command, CommandError, Compare, DeleteRange, KeyValue, Op, OpResult, Operand, Outcome, Put,
-    Range, RangeError, RangeResult, Relation, Response, SortOrder, SortTarget, Txn, TxnResult,
+    AlarmAction, AlarmKind, Command, CommandError, Compare, DeleteRange, FeatureLevel, KeyValue, Op, OpResult, Operand,
+    Outcome, Put, Range, RangeError, RangeResult, Relation, Response, SortOrder, SortTarget, Txn, TxnResult,
 };
 
 /// A version of a key in plain fields.
@@ -41,6 +41,7 @@ pub(crate) enum Answer {
     Txn { succeeded: bool, answers: Vec<Answer> },
     Compact,
     Alarm(Option<(AlarmKind, u64)>),
+    Raise,
 }
 
 impl From<&RangeResult> for Answer {
@@ -84,6 +85,7 @@ pub(crate) fn seen(outcome: &Outcome) -> (i64, Answer) {
         Response::Txn(txn) => txn.into(),
         Response::Compact => Answer::Compact,
         Response::Alarm(alarm) => Answer::Alarm(alarm.map(|alarm| (alarm.kind, alarm.member))),
+        Response::RaiseFeatureLevel => Answer::Raise,
     };
     (outcome.revision.0, answer)
 }
@@ -103,6 +105,7 @@ pub(crate) struct Model {
     pub(crate) revision: i64,
     pub(crate) compacted: i64,
     alarms: Vec<(AlarmKind, u64)>,
+    pub(crate) level: FeatureLevel,
 }
 
 fn inside(key: &[u8], start: &[u8], end: &[u8]) -> bool {
@@ -115,7 +118,7 @@ fn inside(key: &[u8], start: &[u8], end: &[u8]) -> bool {
 
 impl Model {
     pub(crate) fn new() -> Model {
-        Model { changes: Vec::new(), revision: 1, compacted: -1, alarms: Vec::new() }
+        Model { changes: Vec::new(), revision: 1, compacted: -1, alarms: Vec::new(), level: FeatureLevel::FIRST }
     }
 
     /// The live pairs of an interval at a revision, in key order.
@@ -185,7 +188,7 @@ impl Model {
 
     pub(crate) fn apply(&mut self, command: &Command) -> Result<(i64, Answer), CommandError> {
         let raised = |kind| self.alarms.iter().any(|alarm| alarm.0 == kind);
-        if !matches!(command, Command::Alarm(_)) && raised(AlarmKind::Corrupt) {
+        if !matches!(command, Command::Alarm(_) | Command::RaiseFeatureLevel { .. }) && raised(AlarmKind::Corrupt) {
             return Err(CommandError::Corrupt);
         }
         if raised(AlarmKind::NoSpace) && contains_put(command) {
@@ -224,6 +227,10 @@ impl Model {
                     }
                     AlarmAction::Deactivate => Answer::Alarm(present.then_some(alarm)),
                 }
+            }
+            Command::RaiseFeatureLevel { to } => {
+                self.level = self.level.max(*to);
+                Answer::Raise
             }
         };
         if self.changes.iter().any(|change| change.main > self.revision) {
@@ -407,7 +414,7 @@ fn contains_put(command: &Command) -> bool {
     match command {
         Command::Put(_) => true,
         Command::Txn(txn) => txn_puts(txn),
-        Command::DeleteRange(_) | Command::Compact(_) | Command::Alarm(_) => false,
+        Command::DeleteRange(_) | Command::Compact(_) | Command::Alarm(_) | Command::RaiseFeatureLevel { .. } => false,
     }
 }
 

@@ -53,7 +53,7 @@ pub(crate) fn op(command: Command) -> Op {
         Command::Put(put) => Op::Put(put),
         Command::DeleteRange(delete) => Op::DeleteRange(delete),
         Command::Txn(txn) => Op::Txn(txn),
-        Command::Compact(_) | Command::Alarm(_) => panic!("not an operation"),
+        Command::Compact(_) | Command::Alarm(_) | Command::RaiseFeatureLevel { .. } => panic!("not an operation"),
     }
 }
 

@@ -121,9 +121,14 @@ impl Header {
         u32::from_le_bytes(crc)
     }
 
+    /// Returns whether the checksum of a header including the meta matches. Every version has the checksum at the same place.
+    pub(super) fn is_intact(header: &[u8]) -> bool {
+        header.len() >= FIXED_SIZE && Self::crc(header) == checksum::of(&header[CRC.end..])
+    }
+
     /// Decodes a header including the meta. `header` must not include the padding.
     pub(super) fn decode(header: &[u8]) -> Result<Self, DecodeError> {
-        if header.len() < FIXED_SIZE || Self::crc(header) != checksum::of(&header[CRC.end..]) {
+        if !Self::is_intact(header) {
             return Err(DecodeError::Malformed("snapshot header"));
         }
         let mut reader = Reader::new(Bytes::copy_from_slice(&header[CRC.end + 4..]));

@@ -3,7 +3,7 @@
 use raft::{Index, SnapshotMeta};
 
 use crate::codec::EncodeError;
-use crate::error::{Damage, StorageError};
+use crate::error::{Damage, Newer, StorageError};
 
 /// Source of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,9 @@ pub enum SnapshotError {
     /// The bytes on disk differ from the bytes that were written.
     #[error("{0}: take another snapshot, or replace this member")]
     Damaged(Damage),
+    /// A newer version of this program wrote the snapshot.
+    #[error("{0}: start a newer version")]
+    TooNew(Newer),
     /// The received bytes differ from the bytes that the sender offered. The received bytes were removed.
     #[error(
         "{bytes} bytes with crc32c {crc32c:08x} were received, {expected_bytes} with {expected_crc32c:08x} were offered"

@@ -7,8 +7,9 @@ use bytes::{Buf, Bytes};
 use raft::MemberId;
 
 use crate::checksum;
+use crate::codec::DecodeError;
 use crate::disk::{Disk, DiskFile, read_exact_at};
-use crate::error::{Damage, DamageKind, Failure, StorageError};
+use crate::error::{Damage, DamageKind, Failure, Newer, StorageError};
 use crate::snapshot::format::{FIXED_SIZE, Header, TRAILER_SIZE, Trailer, VERSION};
 use crate::snapshot::info::{SnapshotError, SnapshotInfo};
 
@@ -39,13 +40,21 @@ impl SnapshotReader {
         let mut fixed = [0; FIXED_SIZE];
         read_exact_at(&*file, 0, &mut fixed).map_err(failed)?;
         let header_size = Header::size(&fixed).ok_or_else(|| damaged(0, DamageKind::Checksum))?;
-        if Header::version(&fixed) != VERSION {
-            return Err(damaged(0, DamageKind::Contents("a snapshot format that this version cannot read")));
-        }
         let mut header = vec![0; header_size];
         read_exact_at(&*file, 0, &mut header).map_err(failed)?;
         let header_crc = Header::crc(&header);
-        let header = Header::decode(&header).map_err(|_| damaged(0, DamageKind::Checksum))?;
+        if !Header::is_intact(&header) {
+            return Err(damaged(0, DamageKind::Checksum));
+        }
+        let newer = |what, found| SnapshotError::TooNew(Newer { path: path.to_owned(), what, found });
+        let version = Header::version(&fixed);
+        if version != VERSION {
+            return Err(newer("format version", version));
+        }
+        let header = Header::decode(&header).map_err(|reason| match reason {
+            DecodeError::Unknown { what, found } => newer(what, u32::from(found)),
+            reason => damaged(0, DamageKind::undecodable("a snapshot header", reason)),
+        })?;
         if header.member != member {
             return Err(damaged(0, DamageKind::Foreign));
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use raft::{Entry, EntryId, Index, Restored, SnapshotMeta};
 
 use crate::disk::Disk;
-use crate::error::{Damage, DamageKind, Failure, Latch, OpenError, StorageError};
+use crate::error::{Damage, DamageKind, Failure, Latch, Newer, OpenError, StorageError};
 use crate::hard_state::HardStateFile;
 use crate::identity::{ClusterIdentity, Identity};
 use crate::identity_file;
@@ -40,7 +40,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<
         other => other.map_err(Failure::of("lock", &lock_path))?,
     };
     let latch = Latch::new(options.on_failure.clone());
-    let identity = identify(&*disk, dir, &options, &latch)?;
+    let identity = identify(&*disk, dir, &options, &latch).map_err(|error| conclude(error, None))?;
     // The names of files may exist only in a cache. They are synced here, because otherwise a power loss could remove a
     // name on which a later write depends.
     disk.sync_dir(dir).map_err(Failure::of("sync", dir))?;
@@ -50,7 +50,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<
         Identity { cluster: None, .. } => read_blank(&disk, dir, &options, &latch, &identity),
     };
     let Opened { member, snapshots, raft, snapshot, quarantined } =
-        opened.map_err(|error| with_identity(error, &identity))?;
+        opened.map_err(|error| conclude(error, Some(&identity)))?;
     assert_eq!(identity.has_data(), member.is_some(), "only the files of a member are written to");
     let storage = Storage {
         disk,
@@ -69,9 +69,15 @@ fn damaged(path: PathBuf, kind: DamageKind) -> OpenError {
     OpenError::Damaged { identity: None, damage: Damage { path, offset: 0, kind } }
 }
 
-fn with_identity(error: OpenError, identity: &Identity) -> OpenError {
+/// Adds the identity to an error, and tells what is newer from what is damaged.
+fn conclude(error: OpenError, identity: Option<&Identity>) -> OpenError {
+    let identity = identity.cloned().map(Box::new);
     match error {
-        OpenError::Damaged { damage, .. } => OpenError::Damaged { identity: Some(Box::new(identity.clone())), damage },
+        OpenError::Damaged { damage: Damage { path, kind: DamageKind::Newer { what, found }, .. }, .. } => {
+            OpenError::TooNew { identity, newer: Newer { path, what, found: u32::from(found) } }
+        }
+        OpenError::Damaged { damage, .. } => OpenError::Damaged { identity, damage },
+        OpenError::TooNew { newer, .. } => OpenError::TooNew { identity, newer },
         other => other,
     }
 }

@@ -4,7 +4,7 @@
 use crate::disk::{PAGE, SECTOR};
 
 /// Format of new segments of the log. One log may hold segments of several formats.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogFormat {
     /// Version 1: batches start at sectors. Several batches may share a page, so if the power fails while a batch is written, a
     /// medium that writes whole pages may destroy acknowledged batches.

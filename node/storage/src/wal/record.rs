@@ -275,8 +275,10 @@ fn decode_frames(bytes: &[u8], place: Place) -> Result<RecoveredBatch, Fault> {
         }
         // The payload is copied, so that a small entry does not keep the whole segment in memory.
         let body = Bytes::copy_from_slice(&whole[FRAME_SIZE..FRAME_SIZE + length]);
-        let payload =
-            codec::payload_from(whole[KIND], body).map_err(|_| absurd(at, "a record that this version cannot read"))?;
+        let payload = codec::payload_from(whole[KIND], body).map_err(|reason| Fault {
+            kind: DamageKind::undecodable("a record that this version cannot read", reason),
+            ..fault(at)
+        })?;
         entries.push(Entry {
             id: EntryId { term: Term(word(whole, TERM)), index: Index(word(whole, INDEX)) },
             time_ms: word(whole, TIME),

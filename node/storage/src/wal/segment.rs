@@ -36,7 +36,7 @@ use raft::{EntryId, Index, MemberId, Term};
 use crate::checksum;
 use crate::codec::{DecodeError, Reader};
 use crate::disk::{DiskFile, PAGE, SECTOR};
-use crate::error::{Damage, DamageKind, OpenError, StorageError, is_full};
+use crate::error::{Damage, DamageKind, Newer, OpenError, StorageError, is_full};
 use crate::wal::Wal;
 use crate::wal::record::{self, Place};
 
@@ -189,7 +189,7 @@ impl Header {
         let mut reader = Reader::new(bytes::Bytes::copy_from_slice(&header[CRC.end..UNIT.end]));
         let found = reader.u32().map_err(|_| damaged(DamageKind::Checksum))?;
         if !(1..=VERSION_MAX).contains(&found) {
-            return Err(OpenError::TooNew { path: path.to_owned(), found, supported: VERSION_MAX });
+            return Err(Newer::at_start(path, "format version", found));
         }
         Self::fields(&mut reader, found).map_err(|_| damaged(DamageKind::Contents("a segment header")))
     }
@@ -404,6 +404,6 @@ mod tests {
         let crc = checksum::of(&header[CRC.end..]);
         header[CRC].copy_from_slice(&crc.to_le_bytes());
         let error = Header::decode(&header, Path::new("")).expect_err("a later version");
-        assert!(matches!(error, OpenError::TooNew { found: 3, supported: 2, .. }), "{error}");
+        assert!(matches!(&error, OpenError::TooNew { newer, .. } if newer.found == 3), "{error}");
     }
 }

@@ -53,7 +53,7 @@ impl MemberCluster {
         let members: BTreeMap<_, _> = next.voters.iter().chain(&learners).map(|id| (*id, info(*id))).collect();
         self.note(|| format!("{leader} gets a request for voters {:?}, learners {learners:?}", next.voters));
         let change = Change { expected, voters: next.voters, learners, members };
-        super::start_call(async move { handle.change(change).await });
+        super::start_call(async move { handle.change(change, BTreeMap::new()).await });
         // The turn is taken now, so that disk faults take the new configuration into account.
         self.take_turn(leader)
     }

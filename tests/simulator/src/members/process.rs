@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use engine::level::SUPPORTED;
 use memory_disk::MemoryDisk;
 use raft::{Configuration, Entry, HardState, Index, MemberId, Output, Persist, Restored};
 use stepped_member::{Settings, SteppedMember, Written};
@@ -169,9 +170,8 @@ impl Member {
 
     /// Starts the process from `recovered`.
     pub(super) fn run(&mut self, recovered: Recovered, settings: Settings, now: Duration) -> Checked {
-        let process = SteppedMember::start(recovered, settings, self.clock.read(now)).map_err(|reason| Violation {
-            invariant: "a disk can be read again",
-            seen: format!("{}: {reason}", self.id),
+        let process = SteppedMember::start(recovered, settings, SUPPORTED, self.clock.read(now)).map_err(|reason| {
+            Violation { invariant: "a disk can be read again", seen: format!("{}: {reason}", self.id) }
         })?;
         self.start += 1;
         (self.planned, self.has_ended) = (Planned::default(), false);
@@ -200,7 +200,7 @@ impl Member {
                 shadow.install(io, hard_state, meta, Bytes::new());
             }
             Written::Purged { first_kept } => shadow.purge(first_kept),
-            Written::Tombstone | Written::Discarded => {}
+            Written::Tombstone | Written::Discarded | Written::Format => {}
         }
         if shadow.begin_sync() {
             shadow.finish_sync();

@@ -1,0 +1,49 @@
+//! Owns the table of feature levels: what a level allows a member to write. No other code compares levels to choose a format.
+//! Does not own the level of a cluster (`mvcc`) or the conditions of a raise (`driver/level.rs`).
+//!
+//! Reading does not depend on the level: every program reads every format that it knows, at any level.
+
+use mvcc::FeatureLevel;
+use mvcc::image::ImageFormat;
+use storage::LogFormat;
+
+/// The highest level that this program supports.
+pub const SUPPORTED: FeatureLevel = FeatureLevel(2);
+
+/// The formats that a member writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Formats {
+    /// Format of new segments of the log.
+    pub log: LogFormat,
+    /// Format of snapshots and backups.
+    pub image: ImageFormat,
+}
+
+impl Formats {
+    /// The formats of a level. For a level that this program does not support, those of the highest one that it supports.
+    ///
+    /// | Level | Log | Image |
+    /// |---|---|---|
+    /// | 1 | version 1 | version 1 |
+    /// | 2 | version 2: batches share no page | version 2: sections |
+    #[must_use]
+    pub const fn of(level: FeatureLevel) -> Self {
+        let log = match level.0 {
+            0 | 1 => LogFormat::V1,
+            _ => LogFormat::V2,
+        };
+        Self { log, image: ImageFormat::of(level) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A former program opens the directory of a member whose cluster is at the first level.
+    #[test]
+    fn the_first_level_writes_the_first_formats() {
+        assert_eq!(Formats::of(FeatureLevel::FIRST), Formats { log: LogFormat::V1, image: ImageFormat::V1 });
+        assert_eq!(Formats::of(SUPPORTED), Formats { log: LogFormat::V2, image: ImageFormat::V2 });
+    }
+}
