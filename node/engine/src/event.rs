@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use raft::{Change, Configuration, Index, IoId, MemberId, Message, Term};
+use raft::{Change, Configuration, Index, IoId, MemberId, Message, RemovalVerdict, Term};
 use tokio::sync::oneshot;
 
 use crate::error::{ChangeError, SnapshotWriteError, TransferError};
@@ -27,6 +27,8 @@ pub(crate) enum Event {
     /// The writing of a snapshot of this member's state has ended. The value is the index of the durable snapshot, or
     /// the reason why no snapshot was written.
     SnapshotWritten(Result<Index, SnapshotWriteError>),
+    /// What the other voters say of this member's removal.
+    RemovalVerified(RemovalVerdict),
     /// Linearizable reads that wait for a quorum round.
     Reads(Vec<ReadWaiter>),
     /// Commands that wait to be proposed in an entry.

@@ -5,7 +5,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use raft::{Index, IoId, MemberId, Message};
+use raft::{Index, IoId, MemberId, Message, RemovalVerdict};
 
 use crate::error::SnapshotWriteError;
 use crate::event::{Control, Event};
@@ -60,6 +60,7 @@ struct Waiting {
     unreachable: Vec<MemberId>,
     sent: Vec<(MemberId, u64, Result<(), ()>)>,
     written: Option<Result<Index, SnapshotWriteError>>,
+    verdict: Option<RemovalVerdict>,
     controls: Vec<Control>,
     reads: Vec<ReadWaiter>,
     proposals: Vec<Proposal>,
@@ -71,6 +72,7 @@ impl Waiting {
             && self.persisted.is_none()
             && (self.applied.is_none() || !wants.applied)
             && self.written.is_none()
+            && self.verdict.is_none()
             && self.messages.is_empty()
             && self.unreachable.is_empty()
             && self.sent.is_empty()
@@ -93,6 +95,7 @@ impl Waiting {
         let sent = self.sent.drain(..);
         events.extend(sent.map(|(to, number, arrived)| Event::SnapshotSent { to, number, arrived }));
         events.extend(self.written.take().map(Event::SnapshotWritten));
+        events.extend(self.verdict.take().map(Event::RemovalVerified));
         events.extend(self.controls.drain(..).map(Event::Control));
         if !self.reads.is_empty() {
             events.push(Event::Reads(std::mem::take(&mut self.reads)));
@@ -188,6 +191,12 @@ impl Inbox {
     /// is written at a time.
     pub(crate) fn snapshot_written(&self, outcome: Result<Index, SnapshotWriteError>) {
         self.put_always(|waiting| waiting.written = Some(outcome));
+    }
+
+    /// Reports what the other voters say of this member's removal. At most one verdict waits, because the core asks for one
+    /// at a time.
+    pub(crate) fn removal_verified(&self, verdict: RemovalVerdict) {
+        self.put_always(|waiting| waiting.verdict = Some(verdict));
     }
 
     /// Reports that every write up to `io` is durable.

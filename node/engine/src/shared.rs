@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use mvcc::{Revision, Store};
-use raft::{Index, MemberId, Message, Term};
+use raft::{Index, MemberId, Message, RemovalVerdict, Term};
 use tokio::sync::{mpsc, watch};
 
 use crate::inbox::Inbox;
@@ -98,6 +98,11 @@ impl Shared {
     /// Reports that the connection to a member broke.
     pub fn unreachable(&self, member: MemberId) {
         self.inbox.unreachable(member);
+    }
+
+    /// Reports what the other voters say of this member's removal.
+    pub fn removal_verified(&self, verdict: RemovalVerdict) {
+        self.inbox.removal_verified(verdict);
     }
 
     /// Reports that the snapshot transfer with this number ended, and whether the snapshot arrived.

@@ -16,4 +16,9 @@ pub trait Transport: Send {
     /// Sends the newest snapshot, which must reach `at_least`, and aborts any earlier transfer to the same member. When a
     /// transfer ends, the transport calls [`crate::shared::Shared::snapshot_sent`] once with the transfer's number.
     fn send_snapshot(&self, to: MemberId, number: u64, term: Term, at_least: Index);
+
+    /// Asks the other voters of the configuration in force whether this member was removed, and calls
+    /// [`crate::shared::Shared::removal_verified`] once. The core asks again as long as nothing is decided, so each
+    /// verification waits longer than the one before.
+    fn verify_removal(&self);
 }

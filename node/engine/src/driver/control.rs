@@ -21,6 +21,10 @@ const TRANSFER_TIMEOUT: Duration = Duration::from_secs(3);
 impl Driver {
     pub(super) fn control(&mut self, now: Now, control: Control) {
         match control {
+            Control::Change { reply, .. } if self.controls.are_full() => drop(reply.send(Err(ChangeError::Overloaded))),
+            Control::Transfer { reply, .. } if self.controls.are_full() => {
+                drop(reply.send(Err(TransferError::Overloaded)));
+            }
             Control::Change { change, reply } => self.change(now, change, reply),
             Control::Transfer { target, reply } => match self.raft.transfer(now, target) {
                 // The target is this member, which already leads, so there is nothing to wait for.

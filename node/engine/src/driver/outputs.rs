@@ -66,6 +66,7 @@ impl Driver {
                 self.batcher.retry_now();
                 self.rounds.retry_now();
             }
+            Output::VerifyRemoval => self.peers.verify_removal(),
             Output::Removed { index } => {
                 tracing::warn!(%index, "removed from the cluster by a committed configuration");
                 self.ended = Some(Ended::Removed(index));

@@ -202,6 +202,7 @@ impl Driver {
             }
             Event::SnapshotSent { to, number, arrived } => self.snapshot_sent(now, to, number, arrived),
             Event::SnapshotWritten(outcome) => self.snapshot_written(now, outcome),
+            Event::RemovalVerified(verdict) => self.raft.removal_verified(now, verdict),
             Event::Reads(waiters) => self.rounds.add(now.monotonic, waiters),
             Event::Proposals(proposals) => self.batcher.add(now.monotonic, proposals),
             Event::Control(control) => self.control(now, control),

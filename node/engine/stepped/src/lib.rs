@@ -22,7 +22,10 @@ use engine::snapshot_thread::SnapshotThread;
 use engine::status::{Phase, Status};
 use engine::transport::Transport;
 use engine::wiring::{WireError, Wired, wire};
-use raft::{Configuration, HardState, Index, IoId, MemberId, Message, Now, Output, Persist, Raft, SnapshotMeta, Term};
+use raft::{
+    Configuration, HardState, Index, IoId, MemberId, Message, Now, Output, Persist, Raft, RemovalVerdict, SnapshotMeta,
+    Term,
+};
 use storage::codec::DecodeError;
 use storage::{Recovered, SnapshotError, Snapshots, StorageError};
 use tokio::sync::mpsc;
@@ -35,6 +38,8 @@ struct Outbox {
     messages: Vec<(MemberId, Message)>,
     /// Transfers that the driver has begun, at most one to each member, as in the real transport.
     snapshots: BTreeMap<MemberId, SnapshotDue>,
+    /// Whether the other voters are to be asked about a removal.
+    verifies_removal: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -56,6 +61,10 @@ impl Transport for SharedOutbox {
 
     fn send_snapshot(&self, to: MemberId, number: u64, term: Term, at_least: Index) {
         self.lock().snapshots.insert(to, SnapshotDue { to, number, term, at_least });
+    }
+
+    fn verify_removal(&self) {
+        self.lock().verifies_removal = true;
     }
 }
 
@@ -294,6 +303,16 @@ impl SteppedMember {
     /// Reports that the connection to a member broke.
     pub fn unreachable(&self, member: MemberId) {
         self.shared.unreachable(member);
+    }
+
+    /// Returns whether the driver asked since the last call what the other voters say of this member's removal.
+    pub fn takes_verification(&mut self) -> bool {
+        std::mem::take(&mut self.outbox.lock().verifies_removal)
+    }
+
+    /// Reports what the other voters say of this member's removal.
+    pub fn removal_verified(&self, verdict: RemovalVerdict) {
+        self.shared.removal_verified(verdict);
     }
 
     /// Takes the snapshot transfers that the driver has begun since the last call.
