@@ -11,7 +11,10 @@ pub(crate) mod dial;
 mod greeting;
 pub(crate) mod listen;
 
+mod incoming;
 pub(crate) mod snapshot;
+
+mod removal;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,7 +25,7 @@ use bytes::Bytes;
 use engine::shared::Shared;
 use engine::transport::Transport;
 use proto::peer::Greeting;
-use raft::{Configuration, Index, MemberId, Message, Term};
+use raft::{Configuration, Index, MemberId, Message, ProposalId, Term};
 use storage::{ClusterId, Snapshots};
 
 use crate::metrics::Metrics;
@@ -40,6 +43,9 @@ pub(crate) struct Peers {
     snapshots: Snapshots,
     metrics: Metrics,
     rate: snapshot::Rate,
+    reached: snapshot::Reached,
+    incoming: incoming::Incoming,
+    verifications: removal::Pace,
     runtime: tokio::runtime::Handle,
     configuration: ArcSwap<Configuration>,
     links: Mutex<Links>,
@@ -77,6 +83,9 @@ impl Peers {
             metrics,
             snapshots,
             rate: snapshot::Rate::new(snapshot_rate),
+            reached: snapshot::Reached::default(),
+            incoming: incoming::Incoming::default(),
+            verifications: removal::Pace::default(),
             runtime,
             configuration: ArcSwap::default(),
             links: Mutex::default(),
@@ -85,7 +94,7 @@ impl Peers {
     }
 
     fn link(self: &Arc<Self>, to: MemberId) -> Link {
-        let (control, bulk) = (Arc::<Lane>::default(), Arc::<Lane>::default());
+        let [control, bulk] = [LaneKind::Control, LaneKind::Bulk].map(|kind| Arc::new(Lane::new(kind)));
         let tasks = [&control, &bulk]
             .map(|lane| self.runtime.spawn(dial::keep(Arc::clone(self), to, Arc::clone(lane))).abort_handle())
             .into();
@@ -120,7 +129,8 @@ impl Peers {
     }
 
     fn receive(&self, from: MemberId, messages: Vec<Message>) {
-        self.shared.deliver(from, messages);
+        let is_member = self.configuration.load().contains(from);
+        self.shared.deliver(from, is_member, messages);
     }
 
     fn unreachable(&self, member: MemberId) {
@@ -151,10 +161,11 @@ pub(crate) struct Outgoing(pub(crate) Arc<Peers>);
 impl Transport for Outgoing {
     /// Keeps the links to removed members, so that these members can be notified of their removal.
     fn configure(&self, configuration: Arc<Configuration>) {
+        self.0.reached.retain(|id| configuration.contains(id));
         self.0.configuration.store(configuration);
     }
 
-    fn send(&self, messages: &mut Vec<(MemberId, Message)>) {
+    fn send(&self, messages: &mut Vec<(MemberId, Message)>, unsent: &mut Vec<ProposalId>) {
         if messages.is_empty() {
             return;
         }
@@ -170,15 +181,24 @@ impl Transport for Outgoing {
         let mut links = self.0.lock();
         for (to, [mut control, mut bulk]) in sorted {
             let link = links.to(to, &configuration, || self.0.link(to));
-            let dropped = if control.is_empty() { 0 } else { link.control.put(&mut control) }
-                + if bulk.is_empty() { 0 } else { link.bulk.put(&mut bulk) };
-            if dropped > 0 {
-                tracing::debug!(%to, dropped, "messages were dropped, because the lane is full");
+            for (lane, messages) in [(&link.control, &mut control), (&link.bulk, &mut bulk)] {
+                if messages.is_empty() {
+                    continue;
+                }
+                let dropped = lane.put(messages);
+                if !dropped.is_empty() {
+                    tracing::debug!(%to, dropped = dropped.len(), "messages were dropped, because the lane is full");
+                    unsent.extend(lanes::proposals_of(&dropped));
+                }
             }
         }
     }
 
     fn send_snapshot(&self, to: MemberId, number: u64, term: Term, at_least: Index) {
         snapshot::begin(&self.0, to, number, term, at_least);
+    }
+
+    fn verify_removal(&self) {
+        removal::verify(&self.0);
     }
 }

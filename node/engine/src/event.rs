@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use raft::{Change, Configuration, Index, IoId, MemberId, Message, RemovalVerdict, Term};
+use raft::{Change, Configuration, Index, IoId, MemberId, Message, ProposalId, RemovalVerdict, Term};
 use tokio::sync::oneshot;
 
 use crate::error::{ChangeError, SnapshotWriteError, TransferError};
@@ -20,6 +20,8 @@ pub(crate) enum Event {
     Applied(Arc<Published>),
     /// Messages from other members.
     Messages(Vec<(MemberId, Message)>),
+    /// These proposals certainly never left this member.
+    NotSent(Vec<ProposalId>),
     /// The connections to these members broke.
     Unreachable(Vec<MemberId>),
     /// The snapshot transfer with this number ended.
