@@ -98,7 +98,8 @@ pub enum StartError {
 pub fn run(config: Config) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(8)
+        // Name look-ups of all links run here, beside the reads of snapshots and backups. One that hangs delays no other.
+        .max_blocking_threads(32)
         .build()
         .map_err(|source| StartError::System { what: "start a runtime", source })?;
     let ended = runtime.block_on(async {

@@ -13,7 +13,10 @@ mod greet;
 mod greeting;
 pub(crate) mod listen;
 
+mod incoming;
 pub(crate) mod snapshot;
+
+mod removal;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,7 +29,7 @@ use engine::shared::Shared;
 use engine::transport::Transport;
 use mvcc::FeatureLevel;
 use proto::peer::Greeting;
-use raft::{Configuration, Index, MemberId, MemberInfo, Message, Term};
+use raft::{Configuration, Index, MemberId, MemberInfo, Message, ProposalId, Term};
 use storage::{ClusterId, Snapshots};
 
 use crate::metrics::Metrics;
@@ -48,6 +51,9 @@ pub(crate) struct Peers {
     snapshots: Snapshots,
     metrics: Metrics,
     rate: snapshot::Rate,
+    reached: snapshot::Reached,
+    incoming: incoming::Incoming,
+    verifications: removal::Pace,
     runtime: tokio::runtime::Handle,
     configuration: ArcSwap<Configuration>,
     links: Mutex<Links>,
@@ -86,6 +92,9 @@ impl Peers {
             metrics,
             snapshots,
             rate: snapshot::Rate::new(snapshot_rate),
+            reached: snapshot::Reached::default(),
+            incoming: incoming::Incoming::default(),
+            verifications: removal::Pace::default(),
             runtime,
             configuration: ArcSwap::default(),
             links: Mutex::default(),
@@ -95,7 +104,7 @@ impl Peers {
     }
 
     fn link(self: &Arc<Self>, to: MemberId) -> Link {
-        let (control, bulk) = (Arc::<Lane>::default(), Arc::<Lane>::default());
+        let [control, bulk] = [LaneKind::Control, LaneKind::Bulk].map(|kind| Arc::new(Lane::new(kind)));
         let tasks = [&control, &bulk]
             .map(|lane| self.runtime.spawn(dial::keep(Arc::clone(self), to, Arc::clone(lane))).abort_handle())
             .into();
@@ -153,7 +162,8 @@ impl Peers {
     }
 
     fn receive(&self, from: MemberId, messages: Vec<Message>) {
-        self.shared.deliver(from, messages);
+        let is_member = self.configuration.load().contains(from);
+        self.shared.deliver(from, is_member, messages);
     }
 
     fn unreachable(&self, member: MemberId) {
@@ -184,10 +194,11 @@ pub(crate) struct Outgoing(pub(crate) Arc<Peers>);
 impl Transport for Outgoing {
     /// Keeps the links to removed members, so that these members can be notified of their removal.
     fn configure(&self, configuration: Arc<Configuration>) {
+        self.0.reached.retain(|id| configuration.contains(id));
         self.0.configuration.store(configuration);
     }
 
-    fn send(&self, messages: &mut Vec<(MemberId, Message)>) {
+    fn send(&self, messages: &mut Vec<(MemberId, Message)>, unsent: &mut Vec<ProposalId>) {
         if messages.is_empty() {
             return;
         }
@@ -203,15 +214,24 @@ impl Transport for Outgoing {
         let mut links = self.0.lock();
         for (to, [mut control, mut bulk]) in sorted {
             let link = links.to(to, &configuration, || self.0.link(to));
-            let dropped = if control.is_empty() { 0 } else { link.control.put(&mut control) }
-                + if bulk.is_empty() { 0 } else { link.bulk.put(&mut bulk) };
-            if dropped > 0 {
-                tracing::debug!(%to, dropped, "messages were dropped, because the lane is full");
+            for (lane, messages) in [(&link.control, &mut control), (&link.bulk, &mut bulk)] {
+                if messages.is_empty() {
+                    continue;
+                }
+                let dropped = lane.put(messages);
+                if !dropped.is_empty() {
+                    tracing::debug!(%to, dropped = dropped.len(), "messages were dropped, because the lane is full");
+                    unsent.extend(lanes::proposals_of(&dropped));
+                }
             }
         }
     }
 
     fn send_snapshot(&self, to: MemberId, number: u64, term: Term, at_least: Index) {
         snapshot::begin(&self.0, to, number, term, at_least);
+    }
+
+    fn verify_removal(&self) {
+        removal::verify(&self.0);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mvcc::FeatureLevel;
-use raft::{Change, Configuration, Index, IoId, MemberId, Message, Term};
+use raft::{Change, Configuration, Index, IoId, MemberId, Message, ProposalId, RemovalVerdict, Term};
 use tokio::sync::oneshot;
 
 use crate::error::{ChangeError, RaiseError, SnapshotWriteError, TransferError};
@@ -22,6 +22,8 @@ pub(crate) enum Event {
     Applied(Arc<Published>),
     /// Messages from other members.
     Messages(Vec<(MemberId, Message)>),
+    /// These proposals certainly never left this member.
+    NotSent(Vec<ProposalId>),
     /// The connections to these members broke.
     Unreachable(Vec<MemberId>),
     /// The snapshot transfer with this number ended.
@@ -29,6 +31,8 @@ pub(crate) enum Event {
     /// The writing of a snapshot of this member's state has ended. The value is the index of the durable snapshot, or
     /// the reason why no snapshot was written.
     SnapshotWritten(Result<Index, SnapshotWriteError>),
+    /// What the other voters say of this member's removal.
+    RemovalVerified(RemovalVerdict),
     /// Linearizable reads that wait for a quorum round.
     Reads(Vec<ReadWaiter>),
     /// Commands that wait to be proposed in an entry.

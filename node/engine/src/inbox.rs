@@ -5,7 +5,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use raft::{Index, IoId, MemberId, Message};
+use raft::{Body, Index, IoId, MemberId, Message, ProposalId, RemovalVerdict};
 
 use crate::error::SnapshotWriteError;
 use crate::event::{Control, Event};
@@ -15,6 +15,13 @@ use crate::reply::ReadWaiter;
 
 /// Maximum number of waiting messages. Further messages are dropped, which Raft tolerates.
 const MESSAGES_MAX: usize = 16_384;
+/// Maximum weight of the waiting messages, in bytes. Messages without entries or commands are admitted above it, so that
+/// votes and heartbeats get through while the core is slow to take large messages.
+const MESSAGES_BYTES_MAX: usize = 64 << 20;
+/// Maximum number and weight of the waiting messages of all senders outside the configuration together. They are not
+/// authenticated, and must not displace the messages of members.
+const STRANGERS_MAX: usize = 1_024;
+const STRANGERS_BYTES_MAX: usize = 4 << 20;
 /// Maximum number of reads that wait for a round.
 const READS_MAX: usize = 65_536;
 /// Maximum number of waiting administrative calls.
@@ -57,9 +64,15 @@ struct Waiting {
     persisted: Option<IoId>,
     applied: Option<Arc<Published>>,
     messages: Vec<(MemberId, Message)>,
+    /// Weight of all waiting messages.
+    bytes: usize,
+    /// Number and weight of the messages of strangers among them.
+    strangers: (usize, usize),
+    not_sent: Vec<ProposalId>,
     unreachable: Vec<MemberId>,
     sent: Vec<(MemberId, u64, Result<(), ()>)>,
     written: Option<Result<Index, SnapshotWriteError>>,
+    verdict: Option<RemovalVerdict>,
     controls: Vec<Control>,
     reads: Vec<ReadWaiter>,
     proposals: Vec<Proposal>,
@@ -71,12 +84,29 @@ impl Waiting {
             && self.persisted.is_none()
             && (self.applied.is_none() || !wants.applied)
             && self.written.is_none()
+            && self.verdict.is_none()
             && self.messages.is_empty()
+            && self.not_sent.is_empty()
             && self.unreachable.is_empty()
             && self.sent.is_empty()
             && self.controls.is_empty()
             && (self.reads.is_empty() || !wants.reads)
             && (self.proposals.is_empty() || !(wants.proposals || self.proposals.len() >= PROPOSALS_WAKE))
+    }
+
+    /// Returns whether a message fits. Into an empty queue every message does.
+    fn admits(&self, message: &Message, weight: usize, is_member: bool) -> bool {
+        let (number, bytes) = self.strangers;
+        if !is_member && (number >= STRANGERS_MAX || (number > 0 && bytes + weight > STRANGERS_BYTES_MAX)) {
+            return false;
+        }
+        let is_large = match &message.body {
+            Body::Append(append) => !append.entries.is_empty(),
+            Body::Propose { .. } => true,
+            _ => false,
+        };
+        let fits = self.bytes + weight <= MESSAGES_BYTES_MAX || !is_large || self.messages.is_empty();
+        self.messages.len() < MESSAGES_MAX && fits
     }
 
     /// Moves all events into `events`, in the order in which the core must react: events that free resources first, new work
@@ -87,12 +117,17 @@ impl Waiting {
         if !self.unreachable.is_empty() {
             events.push(Event::Unreachable(std::mem::take(&mut self.unreachable)));
         }
+        if !self.not_sent.is_empty() {
+            events.push(Event::NotSent(std::mem::take(&mut self.not_sent)));
+        }
         if !self.messages.is_empty() {
+            (self.bytes, self.strangers) = (0, (0, 0));
             events.push(Event::Messages(std::mem::take(&mut self.messages)));
         }
         let sent = self.sent.drain(..);
         events.extend(sent.map(|(to, number, arrived)| Event::SnapshotSent { to, number, arrived }));
         events.extend(self.written.take().map(Event::SnapshotWritten));
+        events.extend(self.verdict.take().map(Event::RemovalVerified));
         events.extend(self.controls.drain(..).map(Event::Control));
         if !self.reads.is_empty() {
             events.push(Event::Reads(std::mem::take(&mut self.reads)));
@@ -157,15 +192,30 @@ impl Inbox {
         })
     }
 
-    /// Queues messages from a member, in order.
-    pub(crate) fn messages(&self, from: MemberId, messages: Vec<Message>) -> Result<(), InboxRefusal> {
+    /// Queues the messages that fit, in order, and drops the others. `is_member`: the sender is in the configuration. Returns an
+    /// error if a message was dropped.
+    pub(crate) fn messages(&self, from: MemberId, is_member: bool, messages: Vec<Message>) -> Result<(), InboxRefusal> {
         self.put(|waiting| {
-            if waiting.messages.len() + messages.len() > MESSAGES_MAX {
-                return Err(InboxRefusal::Full);
+            let mut outcome = Ok(());
+            for message in messages {
+                let weight = message.weight();
+                if waiting.admits(&message, weight, is_member) {
+                    waiting.bytes += weight;
+                    if !is_member {
+                        waiting.strangers = (waiting.strangers.0 + 1, waiting.strangers.1 + weight);
+                    }
+                    waiting.messages.push((from, message));
+                } else {
+                    outcome = Err(InboxRefusal::Full);
+                }
             }
-            waiting.messages.extend(messages.into_iter().map(|message| (from, message)));
-            Ok(())
+            outcome
         })
+    }
+
+    /// Reports proposals that never left this member. The lanes that held them bound their number.
+    pub(crate) fn not_sent(&self, proposals: Vec<ProposalId>) {
+        self.put_always(|waiting| waiting.not_sent.extend(proposals));
     }
 
     /// Reports that the connection to a member broke.
@@ -188,6 +238,12 @@ impl Inbox {
     /// is written at a time.
     pub(crate) fn snapshot_written(&self, outcome: Result<Index, SnapshotWriteError>) {
         self.put_always(|waiting| waiting.written = Some(outcome));
+    }
+
+    /// Reports what the other voters say of this member's removal. At most one verdict waits, because the core asks for one
+    /// at a time.
+    pub(crate) fn removal_verified(&self, verdict: RemovalVerdict) {
+        self.put_always(|waiting| waiting.verdict = Some(verdict));
     }
 
     /// Reports that every write up to `io` is durable.
@@ -272,7 +328,7 @@ impl Inbox {
 mod tests {
     use std::time::Duration;
 
-    use raft::{Body, Term};
+    use raft::{Payload, Term};
     use tokio::sync::oneshot;
 
     use super::*;
@@ -309,7 +365,7 @@ mod tests {
     fn acknowledgements_overwrite_each_other_and_come_first() {
         let inbox = Inbox::default();
         inbox.open();
-        inbox.messages(MemberId(1), replies(2)).unwrap();
+        inbox.messages(MemberId(1), true, replies(2)).unwrap();
         inbox.persisted(IoId(3));
         inbox.persisted(IoId(4));
         let events = next(&inbox, EVERYTHING);
@@ -323,8 +379,40 @@ mod tests {
     fn messages_above_the_limit_are_refused() {
         let inbox = Inbox::default();
         inbox.open();
-        inbox.messages(MemberId(1), replies(MESSAGES_MAX)).unwrap();
-        assert_eq!(inbox.messages(MemberId(1), replies(1)), Err(InboxRefusal::Full));
+        inbox.messages(MemberId(1), true, replies(MESSAGES_MAX)).unwrap();
+        assert_eq!(inbox.messages(MemberId(1), true, replies(1)), Err(InboxRefusal::Full));
+        assert!(matches!(&next(&inbox, EVERYTHING)[..], [Event::Messages(all)] if all.len() == MESSAGES_MAX));
+        inbox.messages(MemberId(1), true, replies(1)).expect("the queue is empty again");
+    }
+
+    fn propose(bytes: usize) -> Vec<Message> {
+        let proposals = vec![(ProposalId(1), Payload::Normal(vec![0; bytes].into()))];
+        vec![Message { term: Term(1), body: Body::Propose { proposals } }]
+    }
+
+    #[test]
+    fn large_messages_are_refused_before_small_ones() {
+        let inbox = Inbox::default();
+        inbox.open();
+        inbox.messages(MemberId(1), true, propose(2 * MESSAGES_BYTES_MAX)).expect("it is the only one");
+        assert_eq!(inbox.messages(MemberId(1), true, propose(1)), Err(InboxRefusal::Full));
+        inbox.messages(MemberId(1), true, replies(3)).expect("a vote or a heartbeat gets through");
+        assert!(matches!(&next(&inbox, EVERYTHING)[..], [Event::Messages(all)] if all.len() == 4));
+        inbox.messages(MemberId(1), true, propose(1)).expect("the queue is empty again");
+    }
+
+    #[test]
+    fn strangers_do_not_fill_the_inbox() {
+        let inbox = Inbox::default();
+        inbox.open();
+        for stranger in 0..2 {
+            let _ = inbox.messages(MemberId(stranger), false, replies(STRANGERS_MAX));
+        }
+        assert_eq!(inbox.messages(MemberId(9), false, replies(1)), Err(InboxRefusal::Full));
+        inbox.messages(MemberId(1), true, replies(MESSAGES_MAX - STRANGERS_MAX)).expect("the rest is for members");
+        next(&inbox, EVERYTHING);
+        inbox.messages(MemberId(9), false, propose(STRANGERS_BYTES_MAX / 2 + 1)).unwrap();
+        assert_eq!(inbox.messages(MemberId(8), false, propose(STRANGERS_BYTES_MAX / 2)), Err(InboxRefusal::Full));
     }
 
     #[test]

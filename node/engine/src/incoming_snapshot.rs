@@ -58,7 +58,7 @@ pub fn keep(
     }
     receiver.finish(size_bytes, crc32c)?;
     let arrived = Message { term, body: Body::InstallSnapshot(meta) };
-    shared.inbox.messages(from, vec![arrived]).map_err(|refused| match snapshots.discard_received(last) {
+    shared.inbox.messages(from, true, vec![arrived]).map_err(|refused| match snapshots.discard_received(last) {
         Ok(()) => KeepError::NotDelivered(refused),
         Err(reason) => KeepError::NotDiscarded(reason),
     })

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use mvcc::{FeatureLevel, Revision, Store};
-use raft::{Index, MemberId, Message, Term};
+use raft::{Index, MemberId, Message, ProposalId, RemovalVerdict, Term};
 use tokio::sync::{mpsc, watch};
 
 use crate::inbox::Inbox;
@@ -130,13 +130,26 @@ impl Shared {
 
     /// Queues messages from another member for the core. The messages are dropped if the inbox is full or the core does not run,
     /// because Raft tolerates lost messages.
-    pub fn deliver(&self, from: MemberId, messages: Vec<Message>) {
-        let _ = self.inbox.messages(from, messages);
+    /// `is_member`: the sender is in the configuration. All other senders together get a small part of the inbox.
+    pub fn deliver(&self, from: MemberId, is_member: bool, messages: Vec<Message>) {
+        let _ = self.inbox.messages(from, is_member, messages);
+    }
+
+    /// Reports proposals that were handed to the transport, but certainly never left this member.
+    pub fn not_sent(&self, proposals: Vec<ProposalId>) {
+        if !proposals.is_empty() {
+            self.inbox.not_sent(proposals);
+        }
     }
 
     /// Reports that the connection to a member broke.
     pub fn unreachable(&self, member: MemberId) {
         self.inbox.unreachable(member);
+    }
+
+    /// Reports what the other voters say of this member's removal.
+    pub fn removal_verified(&self, verdict: RemovalVerdict) {
+        self.inbox.removal_verified(verdict);
     }
 
     /// Reports that the snapshot transfer with this number ended, and whether the snapshot arrived.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::election::transfer::TransferRefusal;
 use crate::ids::{Index, IoId, MemberId, Now, ProposalId, ReadContext};
+use crate::membership::removal::RemovalVerdict;
 use crate::membership::request::{Change, ChangeRefusal};
 use crate::message::{Body, Message, Payload};
 use crate::output::Output;
@@ -98,6 +99,13 @@ impl Raft {
     pub fn read(&mut self, now: Now, context: ReadContext) {
         self.begin(now);
         self.start_read(context);
+        self.check();
+    }
+
+    /// Answers [`Output::VerifyRemoval`]. A verdict without such a request is harmless.
+    pub fn removal_verified(&mut self, now: Now, verdict: RemovalVerdict) {
+        self.begin(now);
+        self.on_removal_verdict(verdict);
         self.check();
     }
 

@@ -38,7 +38,10 @@ impl Raft {
         let own = self.config.id;
         match &self.role {
             RoleState::Follower => assert!(!self.leader.is(own), "a follower follows another member"),
-            RoleState::PreCandidate(_) => assert!(!self.leader.is_known(), "a pre-candidate has no leader"),
+            RoleState::PreCandidate(_) => {
+                assert!(!self.leader.is_known(), "a pre-candidate has no leader");
+                assert!(!self.removal.is_suspected(), "a member that may be removed does not campaign");
+            }
             RoleState::Candidate(_) => {
                 assert!(!self.leader.is_known(), "a candidate has no leader");
                 assert!(self.hard.vote() == Some(own), "a candidate votes for itself");

@@ -61,6 +61,7 @@ pub use config::{Config, ConfigError};
 pub use configuration::{Configuration, MemberInfo};
 pub use election::transfer::TransferRefusal;
 pub use ids::{EntryId, Index, IoId, MemberId, Now, ProposalId, ReadContext, Term};
+pub use membership::removal::RemovalVerdict;
 pub use membership::request::{Change, ChangeRefusal};
 pub use message::{Append, AppendReply, Body, DropReason, Entry, HardState, Message, Payload, SnapshotMeta};
 pub use output::{Output, Persist, Role, SoftState};

@@ -168,7 +168,22 @@ pub enum Body {
     },
 }
 
+/// Approximate memory of a message, an entry or a proposal without its payload, in bytes.
+const OVERHEAD: usize = 64;
+
 impl Message {
+    /// Approximate memory of the message in bytes. Limits of queues count it, so that empty messages count too.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let parts = match &self.body {
+            Body::Append(append) => append.entries.iter().map(|entry| OVERHEAD + entry.payload.len()).sum(),
+            Body::Propose { proposals } => proposals.iter().map(|(_, payload)| OVERHEAD + payload.len()).sum(),
+            Body::ProposeRefused { proposals, .. } => size_of_val(&proposals[..]),
+            _ => 0,
+        };
+        OVERHEAD + parts
+    }
+
     /// Returns the notice that the configuration committed at `index` removed the receiver.
     pub(crate) fn removal_notice(term: Term, index: Index) -> Self {
         Self { term, body: Body::Removed { index } }

@@ -91,6 +91,10 @@ pub enum Output {
     },
     /// Role, leader or term changed. Intended for status and metrics.
     Changed(SoftState),
+    /// Another member says that this member was removed. Ask the other voters of the configuration in force whether that
+    /// is so, and report what they say through [`crate::Raft::removal_verified`], once. The core may then ask again at
+    /// once, so a driver waits longer after each verification.
+    VerifyRemoval,
     /// The committed configuration at `index` removed this member: write its tombstone and stop. If an
     /// [`Output::Persist`] follows before `next_output` returns `None`, carry out that write first and then write the
     /// tombstone.

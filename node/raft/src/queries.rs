@@ -38,7 +38,7 @@ impl Raft {
     /// Returns role, leader and term.
     pub fn soft_state(&self) -> SoftState {
         let role = match &self.role {
-            RoleState::Follower if self.may_campaign() => Role::Follower,
+            RoleState::Follower if self.has_vote() => Role::Follower,
             RoleState::Follower => Role::Learner,
             RoleState::PreCandidate(_) => Role::PreCandidate,
             RoleState::Candidate(_) => Role::Candidate,

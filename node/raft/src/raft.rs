@@ -18,6 +18,7 @@ use crate::state::log::Log;
 use crate::state::log::tail::Unwritten;
 use crate::state::open_proposals::OpenProposals;
 use crate::state::preference::Preference;
+use crate::state::removal::Removal;
 use crate::state::role::RoleState;
 use crate::state::seen::SeenProposals;
 use crate::state::timeout::ElectionTimer;
@@ -58,8 +59,7 @@ pub struct Raft {
     pub(crate) preference: Preference,
     /// Proposals that other members forwarded to this member.
     pub(crate) seen: SeenProposals,
-    /// Whether the cluster removed this member permanently. If so, it no longer takes part in the cluster.
-    removed: bool,
+    pub(crate) removal: Removal,
     pub(crate) high_water: HighWater,
 }
 
@@ -91,7 +91,7 @@ impl Raft {
             open: OpenProposals::default(),
             preference: Preference::default(),
             seen: SeenProposals::started_in(hard_state.term),
-            removed: false,
+            removal: Removal::default(),
             high_water: HighWater::default(),
             config,
         };
@@ -105,13 +105,13 @@ impl Raft {
     }
 
     pub(crate) fn is_removed(&self) -> bool {
-        self.removed
+        self.removal.is_removed
     }
 
     /// Records that the cluster removed this member. This is permanent.
     pub(crate) fn set_removed(&mut self) {
         assert!(!matches!(self.role, RoleState::Leader(_)), "a leader steps down before it leaves the cluster");
-        self.removed = true;
+        self.removal.is_removed = true;
     }
 
     /// Returns the write that carries term and vote.

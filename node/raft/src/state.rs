@@ -22,4 +22,5 @@ pub(crate) mod role;
 pub(crate) mod known_leader;
 pub(crate) mod open_proposals;
 pub(crate) mod preference;
+pub(crate) mod removal;
 pub(crate) mod seen;

@@ -11,7 +11,7 @@ use raft::MemberId;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::peer::compression::FRAME_BYTES_MAX;
-use crate::peer::lanes::{Frames, Lane};
+use crate::peer::lanes::{Frames, Lane, proposals_of};
 use crate::peer::{Peers, greet};
 
 /// HTTP/2 window of one stream, in bytes.
@@ -103,7 +103,7 @@ pub(crate) async fn keep(peers: Arc<Peers>, to: MemberId, lane: Arc<Lane>) {
                 } else {
                     tracing::debug!(%to, %reason, "cannot connect to a member");
                 }
-                lane.clear();
+                peers.shared.not_sent(proposals_of(&lane.clear()));
                 peers.unreachable(to);
                 tokio::time::sleep(wait).await;
             }

@@ -10,17 +10,17 @@ use bytes::Bytes;
 use futures::Stream;
 use futures::task::AtomicWaker;
 use proto::peer::{Frame, Greeting, frame::Kind};
-use raft::{Body, Message};
+use raft::{Body, Message, ProposalId};
 use tokio::sync::Notify;
 
 use crate::metrics::Metrics;
 use crate::peer::compression::Compression;
 
-/// Maximum payload bytes that wait in one lane. The value is above Raft's limit of inflight bytes, so that only
-/// forwarded commands can reach it.
-const BYTES_MAX: usize = 32 << 20;
-/// Maximum number of messages that wait in one lane.
-const MESSAGES_MAX: usize = 8_192;
+/// Maximum weight of the messages that wait in a lane of large messages, in bytes. The value is above Raft's limit of
+/// inflight bytes, so that only forwarded commands can reach it.
+const BULK_BYTES_MAX: usize = 32 << 20;
+/// Maximum weight of the messages that wait in a lane of small messages, in bytes.
+const CONTROL_BYTES_MAX: usize = 2 << 20;
 /// Size of a frame in bytes; once a frame has this size, no further message is added to it.
 const FRAME_BYTES: usize = 2 << 20;
 
@@ -51,8 +51,9 @@ struct Waiting {
 }
 
 /// Messages that wait for one member in one lane.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Lane {
+    bytes_max: usize,
     waiting: Mutex<Waiting>,
     /// Wakes the stream of the open connection.
     stream: AtomicWaker,
@@ -67,15 +68,30 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    /// Adds the messages that fit, drops the others, and leaves `messages` empty. Returns the number of dropped
-    /// messages.
-    pub(crate) fn put(&self, messages: &mut Vec<Message>) -> usize {
+    /// A lane without messages or connection.
+    pub(crate) fn new(kind: LaneKind) -> Self {
+        Self {
+            bytes_max: match kind {
+                LaneKind::Control => CONTROL_BYTES_MAX,
+                LaneKind::Bulk => BULK_BYTES_MAX,
+            },
+            waiting: Mutex::default(),
+            stream: AtomicWaker::new(),
+            messages_wait: Notify::new(),
+            connection: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+            used: AtomicBool::new(false),
+        }
+    }
+
+    /// Adds the messages that fit and leaves `messages` empty. Returns the messages that do not fit.
+    pub(crate) fn put(&self, messages: &mut Vec<Message>) -> Vec<Message> {
         let mut waiting = self.lock();
-        let mut dropped = 0;
+        let mut dropped = Vec::new();
         for message in messages.drain(..) {
-            let bytes = bytes_of(&message);
-            if waiting.messages.len() >= MESSAGES_MAX || waiting.bytes + bytes > BYTES_MAX {
-                dropped += 1;
+            let bytes = message.weight();
+            if waiting.bytes + bytes > self.bytes_max {
+                dropped.push(message);
                 continue;
             }
             waiting.bytes += bytes;
@@ -91,9 +107,9 @@ impl Lane {
         dropped
     }
 
-    /// Drops the waiting messages. They are outdated after a connection has broken.
-    pub(crate) fn clear(&self) {
-        *self.lock() = Waiting::default();
+    /// Takes the waiting messages out, none of which was sent. They are outdated after a connection has broken.
+    pub(crate) fn clear(&self) -> Vec<Message> {
+        self.take()
     }
 
     /// Tests whether no message waits.
@@ -118,12 +134,13 @@ impl Lane {
     }
 }
 
-fn bytes_of(message: &Message) -> usize {
-    match &message.body {
-        Body::Append(append) => append.entries.iter().map(|entry| entry.payload.len()).sum(),
-        Body::Propose { proposals } => proposals.iter().map(|(_, payload)| payload.len()).sum(),
-        _ => 0,
-    }
+/// The proposals among messages that were not sent.
+pub(crate) fn proposals_of(messages: &[Message]) -> Vec<ProposalId> {
+    let proposals = messages.iter().filter_map(|message| match &message.body {
+        Body::Propose { proposals } => Some(proposals.iter().map(|(id, _)| *id)),
+        _ => None,
+    });
+    proposals.flatten().collect()
 }
 
 /// Frames of one connection: first a greeting, then frames of waiting messages. Whenever the connection can send, one
@@ -153,7 +170,7 @@ impl Frames {
             self.unsent = self.lane.take();
             self.unsent.reverse();
         }
-        let mut frame = Vec::with_capacity(self.unsent.iter().map(|message| 128 + bytes_of(message)).sum());
+        let mut frame = Vec::with_capacity(self.unsent.iter().map(|message| 64 + message.weight()).sum());
         while frame.len() < FRAME_BYTES
             && let Some(message) = self.unsent.pop()
         {
@@ -195,5 +212,38 @@ impl Stream for Frames {
         self.lane.stream.register(context.waker());
         // A message may have been added after the check above, but before the waker was registered.
         self.next_frame().map_or(Poll::Pending, |frame| Poll::Ready(Some(frame)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use raft::{Payload, Term};
+
+    use super::*;
+
+    fn message(body: Body) -> Message {
+        Message { term: Term(1), body }
+    }
+
+    #[test]
+    fn messages_without_content_fill_a_lane_too() {
+        let lane = Lane::new(LaneKind::Control);
+        let mut replies = vec![message(Body::HeartbeatReply { round: 0 }); CONTROL_BYTES_MAX];
+        let dropped = lane.put(&mut replies).len();
+        assert!(dropped > 0 && lane.lock().bytes <= CONTROL_BYTES_MAX);
+        assert_eq!(lane.clear().len() + dropped, CONTROL_BYTES_MAX);
+        assert!(lane.is_empty() && lane.put(&mut vec![message(Body::HeartbeatReply { round: 0 })]).is_empty());
+    }
+
+    #[test]
+    fn proposals_that_do_not_fit_are_named() {
+        let lane = Lane::new(LaneKind::Bulk);
+        let propose = |number, bytes| {
+            let payload = Payload::Normal(vec![0; bytes].into());
+            message(Body::Propose { proposals: vec![(ProposalId(number), payload)] })
+        };
+        let mut messages = vec![propose(1, BULK_BYTES_MAX / 2), propose(2, BULK_BYTES_MAX / 2), propose(3, 10)];
+        assert_eq!(proposals_of(&lane.put(&mut messages)), [ProposalId(2)]);
+        assert_eq!(proposals_of(&lane.clear()), [ProposalId(1), ProposalId(3)]);
     }
 }

@@ -107,10 +107,13 @@ fn oldest<'u, T: 'u>(entries: impl Iterator<Item = (&'u MemberId, &'u Used<T>)>)
 mod tests {
     use raft::MemberInfo;
 
+    use crate::peer::lanes::LaneKind;
+
     use super::*;
 
     fn link() -> Link {
-        Link { control: Arc::default(), bulk: Arc::default(), tasks: Vec::new() }
+        let lane = || Arc::new(Lane::new(LaneKind::Control));
+        Link { control: lane(), bulk: lane(), tasks: Vec::new() }
     }
 
     #[test]

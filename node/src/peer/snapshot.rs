@@ -2,30 +2,36 @@
 //! is verified and durable before the core is notified. Owns the transfer. Does not own the decision whether a snapshot
 //! is installed (`raft`).
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use engine::fatal;
 use engine::incoming_snapshot::{self, Offered};
 use proto::peer::peer_client::PeerClient;
 use proto::peer::{SnapshotChunk, SnapshotOffer, SnapshotReceived, snapshot_chunk::Kind};
 use raft::{Index, MemberId, SnapshotMeta, Term};
 use storage::codec::{EncodeError, Reader, put_snapshot_meta};
 use storage::{SnapshotError, SnapshotReader};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinError;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status, Streaming};
 
 use crate::peer::dial::{self, ConnectError};
 use crate::peer::greet::{self, GreetError};
+use crate::peer::incoming::{self, Place};
 use crate::peer::{Peers, greeting};
 
 /// Maximum number of chunks that are read or received in advance.
 const CHUNKS_AHEAD: usize = 4;
 /// Maximum payload bytes in one message.
 const CHUNK_BYTES: usize = 256 << 10;
-/// Time without progress after which the sender or the receiver aborts a transfer.
+/// Time within which a new call must bring its offer.
+const OFFER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time without progress after which the sender aborts a transfer.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Token bucket for all snapshots that this member sends. After an idle time, one second's worth of bytes may be sent
@@ -58,6 +64,40 @@ impl Rate {
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
+    }
+}
+
+/// What is announced to a receiver before anything is known of the connection to it, in bytes per second.
+const ANNOUNCED_FIRST: u64 = 8 << 20;
+/// Lowest announcement.
+const ANNOUNCED_MIN: u64 = 64 << 10;
+
+/// The rates that recent transfers reached, in bytes per second. A receiver ends a transfer that is slower than an eighth of the
+/// announced rate, so over a slow connection no transfer would ever end if the same rate were announced again.
+#[derive(Debug, Default)]
+pub(super) struct Reached(std::sync::Mutex<BTreeMap<MemberId, u64>>);
+
+impl Reached {
+    /// The rate to announce. `limit` is the limit of this member, 0: none.
+    fn announce(&self, to: MemberId, limit: u64) -> u64 {
+        let highest = if limit == 0 { ANNOUNCED_FIRST } else { limit.min(ANNOUNCED_FIRST) };
+        let reached = self.lock().get(&to).copied();
+        reached.map_or(highest, |reached| reached.saturating_mul(2).min(highest)).max(ANNOUNCED_MIN)
+    }
+
+    /// Keeps what a transfer reached. Only for members of the configuration.
+    fn note(&self, to: MemberId, bytes: u64, elapsed: Duration) {
+        let rate = bytes as f64 / elapsed.as_secs_f64().max(0.001);
+        self.lock().insert(to, rate as u64);
+    }
+
+    /// Forgets all members but these.
+    pub(super) fn retain(&self, is_member: impl Fn(MemberId) -> bool) {
+        self.lock().retain(|id, _| is_member(*id));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<MemberId, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -150,8 +190,10 @@ async fn send(peers: &Arc<Peers>, to: MemberId, term: Term, at_least: Index) -> 
         meta: meta.into(),
         size_bytes: info.bytes,
         crc32c: info.crc32c,
+        rate_bytes_per_second: peers.reached.announce(to, peers.rate.bytes_per_second),
     };
-    let feed = feed(peers, offer, reader, chunks);
+    let (began, sent) = (Instant::now(), AtomicU64::new(0));
+    let feed = feed(peers, offer, reader, chunks, &sent);
     let mut client = PeerClient::new(channel);
     let call = client.snapshot(ReceiverStream::new(body));
     tokio::pin!(call);
@@ -160,6 +202,9 @@ async fn send(peers: &Arc<Peers>, to: MemberId, term: Term, at_least: Index) -> 
         answer = &mut call => (Ok(()), answer),
         fed = feed => (fed, within_limit(&mut call, "no answer was received").await?),
     };
+    if peers.configuration.load().contains(to) {
+        peers.reached.note(to, sent.load(Ordering::Relaxed), began.elapsed());
+    }
     answer.map_err(SendError::Refused)?;
     fed.map(|()| info.bytes)
 }
@@ -174,6 +219,7 @@ async fn feed(
     offer: SnapshotOffer,
     mut reader: SnapshotReader,
     chunks: mpsc::Sender<SnapshotChunk>,
+    total: &AtomicU64,
 ) -> Result<(), SendError> {
     let gone = |_| SendError::Closed;
     chunks.send(SnapshotChunk { kind: Some(Kind::Offer(offer)) }).await.map_err(gone)?;
@@ -187,9 +233,11 @@ async fn feed(
         let Some(mut chunk) = chunk? else { return Ok(()) };
         while !chunk.is_empty() {
             let part = chunk.split_to(chunk.len().min(CHUNK_BYTES));
-            peers.rate.take(part.len()).await;
+            let bytes = part.len();
+            peers.rate.take(bytes).await;
             let sent = chunks.send(SnapshotChunk { kind: Some(Kind::Data(part)) });
             within_limit(sent, "the receiver read nothing").await?.map_err(gone)?;
+            total.fetch_add(bytes as u64, Ordering::Relaxed);
         }
     }
 }
@@ -199,28 +247,47 @@ pub(super) async fn receive(
     peers: &Arc<Peers>,
     mut chunks: Streaming<SnapshotChunk>,
 ) -> Result<Response<SnapshotReceived>, Status> {
-    let Some(SnapshotChunk { kind: Some(Kind::Offer(offer)) }) = next(&mut chunks).await? else {
+    let first = tokio::time::timeout(OFFER_TIMEOUT, chunks.message()).await;
+    let first = first.map_err(|_| Status::deadline_exceeded("no offer was received in time"))??;
+    let Some(SnapshotChunk { kind: Some(Kind::Offer(offer)) }) = first else {
         return Err(Status::invalid_argument("the first chunk must be an offer"));
     };
     let greeting = offer.greeting.as_ref().ok_or_else(|| Status::invalid_argument("the offer has no greeting"))?;
     let from = greeting::check(peers, greeting)?;
     let meta = meta_of(offer.meta.clone())?;
+    incoming::follows(peers, from, Term(offer.term)).await?;
+    let Place { held, mut displaced } = peers.incoming.take().await?;
     tracing::info!(%from, index = %meta.last.index, bytes = offer.size_bytes, "receiving a snapshot");
     let (data, mut received) = mpsc::channel::<Bytes>(CHUNKS_AHEAD);
     let size = offer.size_bytes;
     let offered = Offered { from, term: Term(offer.term), meta, size_bytes: size, crc32c: offer.crc32c };
     let peers_of_writer = Arc::clone(peers);
-    // The snapshot is written by a separate task, so that the write completes even if the sender disconnects after the
-    // last byte.
-    let writing = tokio::task::spawn_blocking(move || {
+    let (answer, written) = oneshot::channel();
+    // The snapshot is written by a separate thread, so that the write completes even if the sender disconnects after the
+    // last byte, and that name look-ups do not wait for it.
+    fatal::spawn("incoming", move || {
         let chunks = std::iter::from_fn(|| received.blocking_recv());
-        incoming_snapshot::keep(&peers_of_writer.snapshots, &peers_of_writer.shared, offered, chunks)
+        let kept = incoming_snapshot::keep(&peers_of_writer.snapshots, &peers_of_writer.shared, offered, chunks);
+        drop(held);
+        // Fails only if the sender has disconnected.
+        let _ = answer.send(kept);
     });
     let mut total = 0;
-    while let Some(chunk) = next(&mut chunks).await? {
+    let mut rate = incoming::LeastRate::expect(offer.rate_bytes_per_second);
+    loop {
+        let began = Instant::now();
+        let next = tokio::select! {
+            next = tokio::time::timeout(rate.left(), chunks.message()) => next.map_err(|_| rate.too_slow())??,
+            // Fails only after the place was given back.
+            _ = displaced.wait_for(|displaced| *displaced) => {
+                return Err(Status::aborted("a newer transfer displaced this one"));
+            }
+        };
+        let Some(chunk) = next else { break };
         let Some(Kind::Data(bytes)) = chunk.kind else {
             return Err(Status::invalid_argument("a second offer"));
         };
+        rate.count(began.elapsed(), bytes.len())?;
         total += bytes.len() as u64;
         if total > size {
             return Err(Status::invalid_argument("more bytes were sent than were offered"));
@@ -230,16 +297,10 @@ pub(super) async fn receive(
         }
     }
     drop(data);
-    let written = writing.await.map_err(|reason| Status::internal(reason.to_string()))?;
+    let written = written.await.map_err(|_| Status::internal("the writer ended"))?;
     written.map_err(|reason| Status::data_loss(format!("the snapshot was not kept: {reason}")))?;
     peers.metrics.snapshot_received();
     Ok(Response::new(SnapshotReceived {}))
-}
-
-async fn next(chunks: &mut Streaming<SnapshotChunk>) -> Result<Option<SnapshotChunk>, Status> {
-    tokio::time::timeout(STALL_TIMEOUT, chunks.message())
-        .await
-        .map_err(|_| Status::deadline_exceeded(format!("no chunk was received for {STALL_TIMEOUT:?}")))?
 }
 
 fn meta_of(bytes: Bytes) -> Result<SnapshotMeta, Status> {

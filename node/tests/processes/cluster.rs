@@ -20,7 +20,7 @@ use tonic::{Request, Status};
 use crate::until::{in_time, until};
 
 pub(crate) const TOKEN: &str = "token of the tests";
-const CLUSTER: &str = "000102030405060708090a0b0c0d0e0f";
+pub(crate) const CLUSTER: &str = "000102030405060708090a0b0c0d0e0f";
 /// Timeout of a call. It is longer than every timeout of a member, so that a failed call returns the member's own
 /// answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);

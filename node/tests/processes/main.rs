@@ -12,3 +12,4 @@ mod lifecycle;
 mod local;
 mod membership;
 mod panics;
+mod strangers;

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use plan::ids::{ClusterId, MemberId};
 use plan::observed::member::{Configuration, MemberInfo};
 use plan::observed::refusal::RefusalReason;
-use raft::{Entry, Index, Message, Now, Output, Payload, Raft, SnapshotMeta};
+use raft::{Entry, Index, Message, Now, Output, Payload, Raft, RemovalVerdict, SnapshotMeta};
 use world::agenda::Agenda;
 use world::clock::{Clock, TRUE_RATE};
 use world::disk::Disk;
@@ -85,12 +85,17 @@ struct Flight {
 const PROFILE: NetworkProfile =
     NetworkProfile { delay: (Duration::from_micros(500), Duration::from_millis(15)), ..NetworkProfile::UNDISTURBED };
 
+/// Time until the other voters are asked about a removal.
+const VERIFICATION: Duration = Duration::from_millis(500);
+
 /// The members of this cluster and of earlier clusters.
 #[derive(Debug)]
 pub struct Members {
     volumes: BTreeMap<String, Volume>,
     processes: BTreeMap<String, Process>,
     flights: Agenda<Flight>,
+    /// UIDs of pods whose members ask the other voters about their removal.
+    verifications: Agenda<String>,
     /// All links between members.
     pub network: Network,
     now: Duration,
@@ -131,6 +136,7 @@ impl Members {
             volumes: BTreeMap::new(),
             processes: BTreeMap::new(),
             flights: Agenda::default(),
+            verifications: Agenda::default(),
             network: Network::new(PROFILE),
             now: Duration::ZERO,
             random,
@@ -159,6 +165,10 @@ impl Members {
             }
             self.carry_out(&pod);
         }
+        while let Some(pod) = self.verifications.take_due(now) {
+            self.verify_removal(&pod);
+            self.carry_out(&pod);
+        }
         let pods: Vec<String> = self.processes.keys().cloned().collect();
         for pod in pods {
             self.continue_restore(&pod);
@@ -168,6 +178,28 @@ impl Members {
                 core.tick(clock);
             }
             self.carry_out(&pod);
+        }
+    }
+
+    /// Asks the other voters of the member's configuration whether they know of its removal.
+    fn verify_removal(&mut self, pod: &str) {
+        let clock = self.clock();
+        let Some(process) = self.processes.get(pod) else { return };
+        let Some(core) = &process.core else { return };
+        let Some(Volume { id, cluster: Some(cluster), .. }) = self.volumes.get(&process.volume) else { return };
+        let (own, id) = (core.configuration().0, raft::MemberId(id.0));
+        let others = own
+            .voters
+            .union(&own.outgoing)
+            .filter(|other| **other != id && self.network.passes(id, **other) && self.network.passes(**other, id));
+        let reached = others.filter_map(|other| self.processes.get(&self.pod_of(MemberId(other.0), *cluster)?));
+        let said = reached.filter(|_| !self.lost.contains(pod)).filter_map(|other| other.core.as_ref()).map(|core| {
+            let (configuration, index) = core.committed_configuration();
+            RemovalVerdict::of(id, configuration, index)
+        });
+        let verdict = said.max_by_key(|verdict| matches!(verdict, RemovalVerdict::Removed { .. }));
+        if let Some(core) = self.processes.get_mut(pod).and_then(|process| process.core.as_mut()) {
+            core.removal_verified(clock, verdict.unwrap_or(RemovalVerdict::Unreached));
         }
     }
 
@@ -218,6 +250,7 @@ impl Members {
                     process.core.as_mut().expect("the core gave an output").applied(clock, last);
                     self.note_applied(entries);
                 }
+                Output::VerifyRemoval => self.verifications.at(self.now + VERIFICATION, pod.to_owned()),
                 Output::Removed { .. } => volume.tombstone = true,
                 Output::SendSnapshot { to, .. } => {
                     let core = process.core.as_mut().expect("the core gave an output");

@@ -65,6 +65,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     core("TwoOwnersOfTheTerm", 20),
     core("SnapshotKeepsStaleConfiguration", 88),
     core("InstallKeepsOldConfiguration", 36),
+    core("ObeysAnyNotice", 20),
     core("HalfIsEnough", 20),
     core("CountsAnswersOfOlderTerms", 1080),
     around("AcknowledgesOneTooMany", Sabotage::AcknowledgesOneTooMany, 20),

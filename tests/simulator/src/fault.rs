@@ -1,6 +1,7 @@
 //! Kinds of faults. Owns their names. Does not own how they strike (`cores/faults.rs`, `members/faults.rs`) or how
 //! often (`profile.rs`).
 
+pub mod forgery;
 pub mod partition;
 
 use std::collections::BTreeSet;
@@ -44,11 +45,13 @@ pub enum Fault {
     ReadError,
     /// Members run an older and a newer version at the same time; a restart may change a member's version.
     MixedVersions,
+    /// A member receives a forged notice of its removal.
+    Forgery,
 }
 
 impl Fault {
     /// All kinds, in the order of their declaration.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Loss,
         Self::Delay,
         Self::Duplication,
@@ -66,6 +69,7 @@ impl Fault {
         Self::Misdirect,
         Self::ReadError,
         Self::MixedVersions,
+        Self::Forgery,
     ];
 
     /// Name on a command line.
@@ -89,6 +93,7 @@ impl Fault {
             Self::Misdirect => "misdirect",
             Self::ReadError => "read-error",
             Self::MixedVersions => "mixed-versions",
+            Self::Forgery => "forgery",
         }
     }
 }

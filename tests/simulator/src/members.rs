@@ -58,6 +58,8 @@ enum Event {
     Sent { id: MemberId, start: u64, to: MemberId, number: u64, arrived: Result<(), ()> },
     /// A sender notices that a connection broke.
     Unreachable { id: MemberId, start: u64, to: MemberId },
+    /// A member asks the other voters whether they know of its removal.
+    VerifyRemoval { id: MemberId, start: u64 },
     /// A member that is stopping no longer waits for its leadership transfer.
     Stop { id: MemberId, start: u64 },
     /// A member starts.
@@ -82,6 +84,7 @@ impl Event {
             | Self::Snapshot { id, .. }
             | Self::Sent { id, .. }
             | Self::Stop { id, .. }
+            | Self::VerifyRemoval { id, .. }
             | Self::Unreachable { id, .. } => Some(*id),
             Self::Frame { to, .. } | Self::Transfer { due: SnapshotDue { to, .. }, .. } => Some(*to),
             Self::Start(_) | Self::Client(_) | Self::Operator | Self::Strike(_) | Self::Look => None,
@@ -108,6 +111,7 @@ impl Event {
             Self::Operator => (12, 0),
             Self::Strike(fault) => (13, *fault as u64),
             Self::Look => (14, 0),
+            Self::VerifyRemoval { id, .. } => (15, id.0),
         }
     }
 }
@@ -232,6 +236,11 @@ impl MemberCluster {
             Event::Stop { id, start } => {
                 self.of_start(id, start).into_iter().for_each(|process| process.stop());
                 self.plan_threads(id)?;
+            }
+            Event::VerifyRemoval { id, start } => {
+                if self.of_start(id, start).is_some() {
+                    self.verify_removal(id)?;
+                }
             }
             Event::Start(id) => self.start(id)?,
             Event::Client(client) => self.client_acts(client)?,

@@ -1,5 +1,5 @@
-//! Owns the administrative calls that wait for the core. The inbox limits the number of calls, and each call waits a few seconds
-//! at most. Does not own their outcome (`control.rs`).
+//! Owns the administrative calls that wait for the core, and the bound of their number. Each call waits a few seconds at most.
+//! Does not own their outcome (`control.rs`).
 
 use std::time::Duration;
 
@@ -8,6 +8,9 @@ use tokio::sync::oneshot;
 
 use super::level::PendingRaise;
 use crate::error::{ChangeError, TransferError};
+
+/// Maximum number of calls that wait. Any client may ask for a transfer, as often as it likes.
+const CALLS_MAX: usize = 64;
 
 /// A membership change whose entry is not committed yet.
 #[derive(Debug)]
@@ -35,6 +38,11 @@ pub(super) struct PendingCalls {
 }
 
 impl PendingCalls {
+    /// Returns whether no further call may wait.
+    pub(super) fn are_full(&self) -> bool {
+        self.changes.len() + self.transfers.len() >= CALLS_MAX
+    }
+
     /// Earliest deadline of a pending call; `None` if no call waits.
     pub(super) fn deadline(&self) -> Option<Duration> {
         let changes = self.changes.iter().map(|change| change.deadline);

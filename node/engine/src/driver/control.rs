@@ -23,6 +23,10 @@ const TRANSFER_TIMEOUT: Duration = Duration::from_secs(3);
 impl Driver {
     pub(super) fn control(&mut self, now: Now, control: Control) {
         match control {
+            Control::Change { reply, .. } if self.controls.are_full() => drop(reply.send(Err(ChangeError::Overloaded))),
+            Control::Transfer { reply, .. } if self.controls.are_full() => {
+                drop(reply.send(Err(TransferError::Overloaded)));
+            }
             Control::Change { change, supports, reply } => self.change(now, change, &supports, reply),
             Control::RaiseLevel { to, reply } => self.raise_level(now, to, reply),
             Control::Transfer { target, reply } => match self.raft.transfer(now, target) {

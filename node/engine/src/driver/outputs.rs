@@ -1,5 +1,7 @@
 //! Owns the execution of the core's outputs. Does not own the order of outputs (`raft`).
 
+use std::time::Duration;
+
 use raft::{DropReason, Now, Output, ProposalId, Role};
 
 use super::run::{Driver, Ended, RETRY_DELAY};
@@ -66,6 +68,7 @@ impl Driver {
                 self.batcher.retry_now();
                 self.rounds.retry_now();
             }
+            Output::VerifyRemoval => self.peers.verify_removal(),
             Output::Removed { index } => {
                 tracing::warn!(%index, "removed from the cluster by a committed configuration");
                 self.ended = Some(Ended::Removed(index));
@@ -82,5 +85,12 @@ impl Driver {
             return;
         }
         self.batcher.requeue(batch, now.monotonic + RETRY_DELAY);
+    }
+
+    /// Proposes commands again that never left this member. This is as safe as for dropped commands.
+    pub(super) fn not_sent(&mut self, now: Duration, proposal: ProposalId) {
+        if let Some(batch) = self.pending.take_proposal(proposal) {
+            self.batcher.requeue(batch, now + RETRY_DELAY);
+        }
     }
 }

@@ -82,6 +82,8 @@ pub struct Driver {
     pub(super) log_jobs: Vec<LogJob>,
     /// Messages collected during one turn, to be sent together.
     pub(super) sends: Vec<(MemberId, Message)>,
+    /// Proposals of this turn that the transport did not take.
+    unsent: Vec<ProposalId>,
     pub(super) ended: Option<Ended>,
     /// The leader that the core last reported.
     pub(super) leader: Option<MemberId>,
@@ -120,6 +122,7 @@ impl Driver {
             level: FeatureLevel::FIRST,
             log_jobs: Vec::new(),
             sends: Vec::new(),
+            unsent: Vec::new(),
             ended: None,
             leader: None,
             sent_to_apply,
@@ -194,6 +197,9 @@ impl Driver {
                     self.raft.step(now, from, message);
                 }
             }
+            Event::NotSent(proposals) => {
+                proposals.into_iter().for_each(|proposal| self.not_sent(now.monotonic, proposal));
+            }
             Event::Unreachable(members) => {
                 for member in members {
                     self.raft.unreachable(member);
@@ -206,6 +212,7 @@ impl Driver {
             }
             Event::SnapshotSent { to, number, arrived } => self.snapshot_sent(now, to, number, arrived),
             Event::SnapshotWritten(outcome) => self.snapshot_written(now, outcome),
+            Event::RemovalVerified(verdict) => self.raft.removal_verified(now, verdict),
             Event::Reads(waiters) => self.rounds.add(now.monotonic, waiters),
             Event::Proposals(proposals) => self.batcher.add(now.monotonic, proposals),
             Event::Control(control) => self.control(now, control),
@@ -234,6 +241,9 @@ impl Driver {
             self.prefer(now);
         }
         self.flush();
+        for proposal in std::mem::take(&mut self.unsent) {
+            self.not_sent(now.monotonic, proposal);
+        }
         self.reporter.report(now.monotonic, &self.raft, &self.configurations, &self.published, &self.shared);
     }
 
@@ -334,7 +344,7 @@ impl Driver {
     /// Sends the messages and answers of this turn and queues its log jobs. The messages may leave before the write begins,
     /// because the core withholds messages that must wait for the disk (Raft thesis §10.2.1).
     fn flush(&mut self) {
-        self.peers.send(&mut self.sends);
+        self.peers.send(&mut self.sends, &mut self.unsent);
         self.log.append(&mut self.log_jobs);
         self.replies.flush(&self.shared.lanes);
     }

@@ -24,7 +24,10 @@ use engine::status::{Phase, Status};
 use engine::transport::Transport;
 use engine::wiring::{WireError, Wired, wire};
 use mvcc::FeatureLevel;
-use raft::{Configuration, HardState, Index, IoId, MemberId, Message, Now, Output, Persist, Raft, SnapshotMeta, Term};
+use raft::{
+    Body, Configuration, HardState, Index, IoId, MemberId, Message, Now, Output, Persist, ProposalId, Raft,
+    RemovalVerdict, SnapshotMeta, Term,
+};
 use storage::codec::DecodeError;
 use storage::{Recovered, SnapshotError, Snapshots, StorageError};
 use tokio::sync::mpsc;
@@ -37,6 +40,10 @@ struct Outbox {
     messages: Vec<(MemberId, Message)>,
     /// Transfers that the driver has begun, at most one to each member, as in the real transport.
     snapshots: BTreeMap<MemberId, SnapshotDue>,
+    /// Whether commands for the leader do not fit.
+    is_full: bool,
+    /// Whether the other voters are to be asked about a removal.
+    verifies_removal: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -52,12 +59,23 @@ impl SharedOutbox {
 impl Transport for SharedOutbox {
     fn configure(&self, _configuration: Arc<Configuration>) {}
 
-    fn send(&self, messages: &mut Vec<(MemberId, Message)>) {
-        self.lock().messages.append(messages);
+    fn send(&self, messages: &mut Vec<(MemberId, Message)>, unsent: &mut Vec<ProposalId>) {
+        let mut outbox = self.lock();
+        let is_full = outbox.is_full;
+        for (to, message) in messages.drain(..) {
+            match message.body {
+                Body::Propose { proposals } if is_full => unsent.extend(proposals.into_iter().map(|(id, _)| id)),
+                body => outbox.messages.push((to, Message { body, ..message })),
+            }
+        }
     }
 
     fn send_snapshot(&self, to: MemberId, number: u64, term: Term, at_least: Index) {
         self.lock().snapshots.insert(to, SnapshotDue { to, number, term, at_least });
+    }
+
+    fn verify_removal(&self) {
+        self.lock().verifies_removal = true;
     }
 }
 
@@ -282,6 +300,11 @@ impl SteppedMember {
 
     // The transport.
 
+    /// Sets whether the transport has no space for commands that the member forwards to the leader.
+    pub fn fill_transport(&mut self, is_full: bool) {
+        self.outbox.lock().is_full = is_full;
+    }
+
     /// Takes the messages that the member has sent since the last call, each encoded as a frame.
     pub fn take_frames(&mut self) -> Vec<(MemberId, Bytes)> {
         let messages = std::mem::take(&mut self.outbox.lock().messages);
@@ -299,7 +322,8 @@ impl SteppedMember {
     /// # Errors
     /// Returns why the frame is malformed. No message of the frame was delivered.
     pub fn deliver(&self, from: MemberId, frame: Bytes) -> Result<(), DecodeError> {
-        self.shared.deliver(from, wire::messages(frame)?);
+        let is_member = self.driver.raft().configuration().0.contains(from);
+        self.shared.deliver(from, is_member, wire::messages(frame)?);
         Ok(())
     }
 
@@ -311,6 +335,16 @@ impl SteppedMember {
     /// Reports that the connection to a member broke.
     pub fn unreachable(&self, member: MemberId) {
         self.shared.unreachable(member);
+    }
+
+    /// Returns whether the driver asked since the last call what the other voters say of this member's removal.
+    pub fn takes_verification(&mut self) -> bool {
+        std::mem::take(&mut self.outbox.lock().verifies_removal)
+    }
+
+    /// Reports what the other voters say of this member's removal.
+    pub fn removal_verified(&self, verdict: RemovalVerdict) {
+        self.shared.removal_verified(verdict);
     }
 
     /// Takes the snapshot transfers that the driver has begun since the last call.
@@ -354,7 +388,7 @@ mod tests {
     use std::path::Path;
 
     use memory_disk::MemoryDisk;
-    use raft::{Append, AppendReply, Body, Config, Entry, EntryId, MemberInfo, Payload};
+    use raft::{Append, AppendReply, Config, Entry, EntryId, MemberInfo, Payload};
     use storage::{ClusterId, ClusterIdentity, Options, Start, Storage};
 
     use super::*;
@@ -443,9 +477,8 @@ mod tests {
         let mut member = member(&MemoryDisk::new());
         let entries = vec![Entry { id: id(1), time_ms: 0, payload: Payload::Noop }];
         let append = Append { prev: EntryId::default(), entries, commit: Index(0), round: 1 };
-        for body in [Body::Append(append), Body::Removed { index: Index(9) }] {
-            deliver(&member, MemberId(2), &Message { term: Term(1), body });
-        }
+        deliver(&member, MemberId(2), &Message { term: Term(1), body: Body::Append(append) });
+        member.removal_verified(RemovalVerdict::Removed { index: Index(9) });
         let turn = member.turn(NOW);
         let place = |is: fn(&Output) -> bool| turn.outputs.iter().position(is).unwrap();
         let removed = place(|output| matches!(output, Output::Removed { .. }));

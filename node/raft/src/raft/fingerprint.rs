@@ -27,11 +27,11 @@ impl Raft {
             open,
             preference,
             seen,
-            removed,
+            removal,
             high_water: _,
         } = self;
         let present = Present::new(clocks.monotonic(), config.election_timeout, outbox.durable());
-        (history, open, seen, removed, clocks.wall_ms()).hash(into);
+        (history, open, seen, removal, clocks.wall_ms()).hash(into);
         if config.lease_reads {
             clocks.fingerprint(present, into);
         }

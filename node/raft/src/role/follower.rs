@@ -32,6 +32,7 @@ impl Raft {
             RoleState::Follower if self.leader.is_known() => return false,
             _ => self.follow(self.hard.term(), Some(from)),
         }
+        self.forget_removal_hint();
         self.wait_for_leader();
         self.leader.trust_until(self.clocks.monotonic().saturating_add(self.config.election_timeout));
         true
@@ -69,10 +70,15 @@ impl Raft {
         if waits { self.timer.due() } else { Duration::MAX }
     }
 
-    /// Returns whether this member may become leader: it has a vote in the committed configuration or in a later one. A
-    /// voter that the latest configuration does not contain must still campaign while that configuration is not
-    /// committed (Raft thesis §4.2.2).
+    /// Returns whether this member may become leader now.
     pub(crate) fn may_campaign(&self) -> bool {
+        self.has_vote() && !self.removal.is_suspected()
+    }
+
+    /// Returns whether this member has a vote in the committed configuration or in a later one. A voter that the latest
+    /// configuration does not contain must still campaign while that configuration is not committed (Raft thesis
+    /// §4.2.2).
+    pub(crate) fn has_vote(&self) -> bool {
         let id = self.config.id;
         !self.is_removed() && self.history.since(self.log.commit()).any(|configuration| configuration.is_voter(id))
     }

@@ -24,6 +24,7 @@ impl Raft {
         let leader = Leader::new(first, heartbeat_due, rounds);
         self.role = RoleState::Leader(Box::new(leader));
         self.set_leader(Some(self.config.id));
+        self.forget_removal_hint();
         self.settle_before_transfer();
         self.sync_peers();
         let first = self.append(Payload::Noop);

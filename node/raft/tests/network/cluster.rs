@@ -2,14 +2,14 @@
 //! the clock. Owns the driver of each member, and calls the safety checks after every output. Does not own scenarios.
 #![allow(dead_code, unreachable_pub)] // Every test program uses only a part of this module.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use raft::{
-    Body, Config, Index, MemberId, Message, Now, Output, Payload, ProposalId, Raft, ReadContext, Role, SnapshotMeta,
-    Term,
+    Body, Config, Index, MemberId, Message, Now, Output, Payload, ProposalId, Raft, ReadContext, RemovalVerdict, Role,
+    SnapshotMeta, Term,
 };
 use world::agenda::Agenda;
 use world::clock::{Clock, TRUE_RATE};
@@ -61,6 +61,8 @@ pub struct Cluster {
     /// Whether every message is printed. The environment variable `TRACE=1` sets it.
     pub trace: bool,
     pub safety: Safety,
+    /// Members that wait for a verdict on their removal.
+    verifications: BTreeSet<MemberId>,
     next_number: u64,
     pub adjust: fn(&mut Config),
 }
@@ -85,6 +87,7 @@ impl Cluster {
             snapshots_fail: 0,
             trace: world::settings::traces(),
             safety: Safety::default(),
+            verifications: BTreeSet::new(),
             next_number: 0,
             adjust,
         };
@@ -339,6 +342,9 @@ impl Cluster {
         while let Some(envelope) = self.wire.take_due(Duration::from_millis(self.now_ms)) {
             self.deliver(envelope);
         }
+        for at in std::mem::take(&mut self.verifications) {
+            self.verify_removal(at);
+        }
         for number in numbers {
             let is_due = self.member(number).raft.as_ref().is_some_and(|raft| raft.deadline() <= self.now().monotonic);
             if is_due {
@@ -350,6 +356,23 @@ impl Cluster {
                 );
             }
         }
+    }
+
+    /// Asks the other voters that are reached whether they know of the removal.
+    fn verify_removal(&mut self, at: MemberId) {
+        let Some(raft) = self.members[&at].raft.as_ref() else { return };
+        let own = raft.configuration().0;
+        let is_asked = |id: &MemberId| {
+            *id != at && own.is_voter(*id) && self.network.passes(at, *id) && self.network.passes(*id, at)
+        };
+        let others = self.members.iter().filter(|(id, _)| is_asked(id));
+        let said = others.filter_map(|(_, other)| other.raft.as_ref()).map(|raft| {
+            let (configuration, index) = raft.committed_configuration();
+            RemovalVerdict::of(at, configuration, index)
+        });
+        let verdict = said.max_by_key(|verdict| matches!(verdict, RemovalVerdict::Removed { .. }));
+        let verdict = verdict.unwrap_or(RemovalVerdict::Unreached);
+        self.with(at.0, |raft, now| raft.removal_verified(now, verdict));
     }
 
     fn finish_sync(&mut self, number: u64) {
@@ -460,6 +483,7 @@ impl Cluster {
                     self.safety.leads(at, state.term);
                 }
             }
+            Output::VerifyRemoval => drop(self.verifications.insert(at)),
             Output::Removed { index } => member.removed = Some(index),
         }
     }

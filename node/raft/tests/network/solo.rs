@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use raft::{
     Append, AppendReply, Body, Config, Configuration, Entry, EntryId, HardState, Index, IoId, MemberId, Message, Now,
-    Output, Payload, Persist, ProposalId, Raft, Restored, Role, SnapshotMeta, Term,
+    Output, Payload, Persist, ProposalId, Raft, RemovalVerdict, Restored, Role, SnapshotMeta, Term,
 };
 
 use super::shapes::{configuration, id};
@@ -115,6 +115,13 @@ impl Solo {
         let Some(io) = self.issued else { return Vec::new() };
         let now = self.now();
         self.raft.persisted(now, io);
+        self.drain()
+    }
+
+    /// Answers a verification of the removal.
+    pub fn is_told(&mut self, verdict: RemovalVerdict) -> Vec<Output> {
+        let now = self.now();
+        self.raft.removal_verified(now, verdict);
         self.drain()
     }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use raft::{Body, ChangeRefusal, Configuration, Index, Output, Payload, Role};
+use raft::{
+    Body, ChangeRefusal, Configuration, Index, Output, Payload, ProposalId, ProposeRefusal, RemovalVerdict, Role,
+};
 
 use crate::network::solo::{Solo, Start, append, appends_to, grants_vote, heartbeat, member, persists, sent, sent_to};
 use crate::network::{Cluster, change_to, configuration, entry_id, id, ids};
@@ -373,9 +375,9 @@ fn removed_members_are_notified_and_unknown_members_are_not() {
     );
 }
 
-/// A member that is notified of its removal stops taking part, unless it knows a newer configuration that contains it.
+/// A notice may be forged, so a member asks the other voters, and stops taking part only after one of them confirms it.
 #[test]
-fn a_member_believes_only_a_newer_removal() {
+fn a_member_verifies_a_notice_of_its_removal() {
     let mut solo = Start::of(3).solo();
     solo.receives(2, 1, append(entry_id(0, 0), vec![config_entry(1, 1, configuration(&[1, 2, 3], &[4]))], 1));
     assert_eq!(
@@ -383,11 +385,82 @@ fn a_member_believes_only_a_newer_removal() {
         [],
         "it knows a newer configuration that contains it"
     );
-    let outputs = solo.receives(2, 1, Body::Removed { index: Index(7) });
-    assert!(outputs.contains(&Output::Removed { index: Index(7) }));
-    assert_eq!(solo.receives(2, 1, Body::Removed { index: Index(7) }), [], "once");
+    assert_eq!(solo.receives(9, 1, Body::Removed { index: Index(7) }), [Output::VerifyRemoval], "of any sender");
+    assert_eq!(solo.receives(2, 1, Body::Removed { index: Index(8) }), [], "one verification at a time");
+    assert_eq!(solo.is_told(RemovalVerdict::Undecided), [Output::VerifyRemoval]);
+    assert_eq!(solo.is_told(RemovalVerdict::Contained { index: Index(7) }), [Output::VerifyRemoval], "that voter lags");
+    let outputs = solo.is_told(RemovalVerdict::Removed { index: Index(9) });
+    assert!(outputs.contains(&Output::Removed { index: Index(9) }), "{outputs:?}");
+    assert_eq!(solo.receives(2, 1, Body::Removed { index: Index(9) }), [], "once");
+    assert_eq!(solo.is_told(RemovalVerdict::Removed { index: Index(9) }), [], "once");
     solo.waits(10_000);
     assert_ne!(solo.role(), Role::PreCandidate);
+}
+
+#[test]
+fn a_refuted_notice_has_no_effect() {
+    let refuted = |refute: fn(&mut Solo)| {
+        let mut solo = Start::of(3).solo();
+        assert_eq!(solo.receives(9, 1, Body::Removed { index: Index(7) }), [Output::VerifyRemoval]);
+        refute(&mut solo);
+        let outputs = solo.is_told(RemovalVerdict::Unreached);
+        assert!(!outputs.contains(&Output::VerifyRemoval), "{outputs:?}");
+        solo.persisted();
+        solo.waits_until_deadline();
+        assert_eq!(solo.role(), Role::PreCandidate, "it campaigns as before");
+    };
+    refuted(|solo| assert_eq!(solo.is_told(RemovalVerdict::Contained { index: Index(7) }), []));
+    refuted(|solo| drop(solo.receives(2, 1, heartbeat(0, 1))));
+    refuted(|solo| drop(solo.receives(2, 1, append(entry_id(0, 0), Vec::new(), 0))));
+}
+
+/// Such a member could not win an election. If it was removed, its votes would only disturb the cluster.
+#[test]
+fn a_member_that_cannot_verify_a_notice_does_not_campaign() {
+    let mut solo = Start::of(3).solo();
+    solo.receives(2, 1, heartbeat(0, 1));
+    solo.persisted();
+    assert_eq!(solo.receives(9, 1, Body::Removed { index: Index(7) }), [Output::VerifyRemoval]);
+    assert!(solo.is_told(RemovalVerdict::Unreached).contains(&Output::VerifyRemoval));
+    assert_eq!((solo.role(), solo.raft.soft_state().leader), (Role::Follower, None));
+    let now = solo.now();
+    let proposal = vec![(ProposalId(1), Payload::Normal(b"x".as_slice().into()))];
+    assert_eq!(solo.raft.propose(now, proposal), Err(ProposeRefusal::NoLeader));
+    assert_eq!(solo.raft.deadline(), Duration::MAX);
+    for _ in 0..5 {
+        assert_eq!(solo.waits(10_000), []);
+    }
+    let vote = Body::PreVote { last: entry_id(5, 5) };
+    assert_eq!(sent_to(&solo.receives(3, 9, vote), 3), [Body::PreVoteReply { granted: true }], "it may be a voter");
+    assert_eq!(solo.is_told(RemovalVerdict::Undecided), [Output::VerifyRemoval], "it reaches a voter again");
+    solo.waits_until_deadline();
+    assert_eq!(solo.role(), Role::PreCandidate);
+}
+
+#[test]
+fn a_candidate_that_cannot_verify_a_notice_gives_up() {
+    let mut solo = Start::of(3).solo();
+    solo.campaigns();
+    solo.receives(9, 1, Body::Removed { index: Index(7) });
+    solo.is_told(RemovalVerdict::Unreached);
+    assert_eq!(solo.role(), Role::Follower);
+}
+
+/// No other member could confirm the notice, and the member may hold the only copy of the data.
+#[test]
+fn a_member_without_other_voters_ignores_a_notice() {
+    for configuration in [configuration(&[1], &[2]), Configuration::default()] {
+        let mut solo = Start::of(1).configuration(configuration).solo();
+        assert_eq!(solo.receives(2, 1, Body::Removed { index: Index(7) }), []);
+    }
+}
+
+#[test]
+fn a_leader_ignores_a_notice() {
+    let mut solo = leader_with_learners(&[1, 2, 3], &[]);
+    assert_eq!(solo.receives(2, 1, Body::Removed { index: Index(7) }), []);
+    assert_eq!(solo.is_told(RemovalVerdict::Removed { index: Index(7) }), []);
+    assert_eq!(solo.role(), Role::Leader);
 }
 
 /// A member also learns of its removal from its own log, when the entry of the configuration is committed.

@@ -48,7 +48,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use raft::{
     Body, Config, Entry, HardState, Index, IoId, MemberId, Message, Now, Output, Payload, Persist, ProposalId, Raft,
-    ReadContext, Role, SnapshotMeta, Term,
+    ReadContext, RemovalVerdict, Role, SnapshotMeta, Term,
 };
 use world::disk::Disk;
 
@@ -305,6 +305,21 @@ impl Interpreter {
         self.members.get_mut(&id(number)).expect("a member of that number")
     }
 
+    /// The other voters answer at once. A verification that they do not decide has no answer.
+    fn verify_removal(&mut self, at: MemberId) {
+        let Ok(own) = self.raft(at).map(|raft| raft.configuration().0.clone()) else { return };
+        let others = own.voters.union(&own.outgoing).filter(|id| **id != at);
+        let mut said = others.filter_map(|id| self.raft(*id).ok()).map(|raft| {
+            let (configuration, index) = raft.committed_configuration();
+            RemovalVerdict::of(at, configuration, index)
+        });
+        let removed = said.find(|verdict| matches!(verdict, RemovalVerdict::Removed { .. }));
+        let now = self.now(at);
+        if let (Some(verdict), Some(raft)) = (removed, self.member(at.0).raft.as_mut()) {
+            raft.removal_verified(now, verdict);
+        }
+    }
+
     fn raft(&self, at: MemberId) -> Result<&Raft, String> {
         self.members.get(&at).and_then(|member| member.raft.as_ref()).ok_or(format!("{at} does not run"))
     }
@@ -458,6 +473,7 @@ impl Interpreter {
                 self.said.push(format!("{at} drops {}: {}", self.contents[&proposal], words::drop_reason(reason)));
             }
             Output::Changed(state) if state.role == Role::Leader => self.safety.leads(at, state.term),
+            Output::VerifyRemoval => self.verify_removal(at),
             Output::Removed { index } => {
                 self.member(at.0).removed = Some(index);
                 self.member(at.0).crash();

@@ -74,6 +74,7 @@ pub(crate) fn output(at: MemberId, output: &Output) -> Option<String> {
         Output::ReadFailed { context } => format!("cannot confirm read {context}"),
         Output::SnapshotDue { index } => format!("should take a snapshot at {index}"),
         Output::Changed(state) => soft(state),
+        Output::VerifyRemoval => "asks whether it was removed".to_owned(),
         Output::Removed { index } => format!("was removed at {index}"),
         Output::Dropped { .. } | Output::Send { .. } => return None,
     };

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use raft::{
-    Body, Entry, Index, MemberId, Message, Now, Output, Payload, ProposalId, Raft, ReadContext, Role, SnapshotMeta,
+    Body, Entry, Index, MemberId, Message, Now, Output, Payload, ProposalId, Raft, ReadContext, RemovalVerdict, Role,
+    SnapshotMeta,
 };
 
 use crate::bounds::{Bounds, Flaw, Time};
@@ -362,6 +363,21 @@ impl World {
         self.history.read_ends(context, index)
     }
 
+    /// The other voters answer a verification at once. It has no answer while they say nothing that decides it.
+    fn verify_removal(&mut self, at: usize) {
+        let (asks, now) = (&self.members[at], self.members[at].now());
+        let Some(own) = asks.raft.as_ref().map(Raft::configuration) else { return };
+        let others = self.members.iter().filter(|other| other.id() != asks.id() && own.0.is_voter(other.id()));
+        let mut verdicts = others.filter_map(|other| other.raft.as_ref()).map(|raft| {
+            let (configuration, index) = raft.committed_configuration();
+            RemovalVerdict::of(asks.id(), configuration, index)
+        });
+        let removed = verdicts.find(|verdict| matches!(verdict, RemovalVerdict::Removed { .. }));
+        if let (Some(verdict), Some(raft)) = (removed, self.member(at).raft.as_mut()) {
+            raft.removal_verified(now, verdict);
+        }
+    }
+
     pub(crate) fn member(&mut self, at: usize) -> &mut Member {
         Rc::make_mut(&mut self.members[at])
     }
@@ -440,6 +456,7 @@ impl World {
                 member.lease_held_at = (is_lease && bounds.flaw == Flaw::KeepsLease).then_some(member.clock);
             }
             Output::ReadFailed { context } => self.history.read_fails(context),
+            Output::VerifyRemoval => self.verify_removal(at),
             Output::Removed { .. } => self.member(at).raft = None,
             Output::Changed(_) | Output::Dropped { .. } => {}
             Output::SendSnapshot { to, term, at_least } => self.send_snapshot(bounds, at, to, term, at_least)?,

@@ -54,6 +54,16 @@ pub const BUGS: &[Bug] = &[
         )],
     },
     Bug {
+        name: "ObeysAnyNotice",
+        of: "a member believes any notice of its removal, also a forged one",
+        edits: &[edit(
+            "membership/removal.rs",
+            "            None => self.removal.hint = Some(Hint { index, is_cut_off: false }),",
+            "            None if PLANTED => return self.leave_for_good(index),
+            None => self.removal.hint = Some(Hint { index, is_cut_off: false }),",
+        )],
+    },
+    Bug {
         name: "HalfIsEnough",
         of: "openraft#1802: half of the voters count as a majority for a commit",
         edits: &[edit(

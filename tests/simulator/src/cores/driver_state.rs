@@ -81,6 +81,8 @@ pub enum Input {
         /// The successor; `None`: any voter.
         target: Option<MemberId>,
     },
+    /// The other voters are asked whether they know of this member's removal.
+    VerifyRemoval,
     /// The leader checks which leases are over.
     Leases,
     /// The driver requests outputs from the core.
@@ -106,6 +108,7 @@ impl Input {
             Self::Transfer { .. } => 112,
             Self::Leases => 113,
             Self::Settle => 114,
+            Self::VerifyRemoval => 116,
         }
     }
 }

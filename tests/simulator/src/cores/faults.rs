@@ -14,9 +14,10 @@ use raft::MemberId;
 use world::clock::TRUE_RATE;
 use world::disk::Misdirection;
 
+use crate::cores::driver_state::Input;
 use crate::cores::{CoreCluster, Event};
-use crate::fault::Fault;
 use crate::fault::partition::cut;
+use crate::fault::{Fault, forgery};
 use crate::invariant::Checked;
 
 impl CoreCluster {
@@ -43,12 +44,20 @@ impl CoreCluster {
             Fault::Clock => clock::strike(self),
             Fault::Transfer => transfer::strike(self),
             Fault::MixedVersions => version::strike(self)?,
+            Fault::Forgery => self.forge_notice(),
             // Faults of the network act on every message; churn acts in the operator's passes.
             Fault::Loss | Fault::Delay | Fault::Duplication | Fault::Churn => return Ok(()),
         }
         let wait = self.until_next_strike();
         self.agenda.after(wait, Event::Strike(fault));
         Ok(())
+    }
+
+    fn forge_notice(&mut self) {
+        let ids: Vec<MemberId> = self.members.keys().copied().collect();
+        let committed = self.invariants.committed();
+        let (to, from, message) = forgery::draw(&mut self.random, &ids, committed);
+        self.input_now(to, Input::Message { from, message });
     }
 
     /// Ends all faults: restores links, restarts members and ends delays. Destroyed members and disks stay destroyed.

@@ -77,6 +77,11 @@ impl CoreCluster {
                     format!("{id} gets a request to transfer leadership to {target:?}: {answer:?}")
                 });
             }
+            Input::VerifyRemoval => {
+                let verdict = self.ask_whether_removed(id);
+                self.trace.note(self.agenda.now(), || format!("{id} verifies its removal: {verdict:?}"));
+                self.process(id).raft.removal_verified(now, verdict);
+            }
             Input::Leases => {
                 self.check_leases(id);
                 return Ok(());

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use raft::{HardState, Index, IoId, MemberId, Message, Output, Role, SnapshotMeta, Term};
+use raft::{HardState, Index, IoId, MemberId, Message, Output, RemovalVerdict, Role, SnapshotMeta, Term};
 
 use crate::cores::driver_state::{Input, Process, State};
 use crate::cores::machine::Machine;
@@ -110,6 +110,11 @@ impl CoreCluster {
                     self.operator_hears_of(id);
                 }
             }
+            Output::VerifyRemoval => {
+                let delay = self.network.delay(&mut self.random) * 2;
+                let wait = self.random.long_tailed(Duration::ZERO, Duration::from_secs(1));
+                self.plan(id, delay + wait, Input::VerifyRemoval);
+            }
             Output::Removed { index } => {
                 removal_is_committed::removed(&self.invariants.ledger, id, index)?;
                 self.members.get_mut(&id).expect("the member runs").state = State::Tombstoned;
@@ -118,7 +123,7 @@ impl CoreCluster {
         Ok(())
     }
 
-    fn process(&mut self, id: MemberId) -> &mut Process {
+    pub(super) fn process(&mut self, id: MemberId) -> &mut Process {
         self.members.get_mut(&id).and_then(|member| member.process_mut()).expect("the member runs")
     }
 
@@ -256,6 +261,22 @@ impl CoreCluster {
         let delay = (self.network.delay(&mut self.random) + Duration::from_micros(300)) * 3 + bytes;
         self.agenda.after(delay, Event::Snapshot(Box::new(Transfer { from, start, to, number, term, meta, image })));
         Ok(())
+    }
+
+    /// What the first other voter that is reached says of a member's removal. The voters are asked in random order.
+    pub(super) fn ask_whether_removed(&mut self, id: MemberId) -> RemovalVerdict {
+        let own = self.process(id).raft.configuration().0.clone();
+        let mut others: Vec<MemberId> = own.voters.union(&own.outgoing).copied().filter(|other| *other != id).collect();
+        while !others.is_empty() {
+            let other = others.swap_remove(self.random.below(others.len() as u64) as usize);
+            let linked = self.network.passes(id, other) && self.network.passes(other, id);
+            let member = self.members.get(&other).filter(|member| linked && member.paused.is_none());
+            if let Some(process) = member.and_then(|member| member.process()) {
+                let (configuration, index) = process.raft.committed_configuration();
+                return RemovalVerdict::of(id, configuration, index);
+            }
+        }
+        RemovalVerdict::Unreached
     }
 
     /// Delivers a snapshot if the link and both members are up. Does nothing if a newer transfer has replaced this one.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use raft::MemberId;
 use world::clock::TRUE_RATE;
 
-use crate::fault::{Fault, partition};
+use crate::fault::{Fault, forgery, partition};
 use crate::invariant::Checked;
 use crate::members::{Event, MemberCluster};
 
@@ -18,8 +18,8 @@ const TRANSFER_MAX: Duration = Duration::from_millis(500);
 
 /// Returns whether faults of this kind strike a cluster of members at planned times.
 pub(super) fn strikes(fault: Fault) -> bool {
-    use Fault::{Clock, Crash, NoSpace, Partition, Pause, Stall, SyncError, Transfer, Wipe};
-    matches!(fault, Clock | Crash | NoSpace | Partition | Pause | Stall | SyncError | Transfer | Wipe)
+    use Fault::{Clock, Crash, Forgery, NoSpace, Partition, Pause, Stall, SyncError, Transfer, Wipe};
+    matches!(fault, Clock | Crash | Forgery | NoSpace | Partition | Pause | Stall | SyncError | Transfer | Wipe)
 }
 
 impl MemberCluster {
@@ -43,6 +43,7 @@ impl MemberCluster {
             Fault::Wipe => self.wipe(),
             Fault::Clock => self.skew(any),
             Fault::Transfer => self.transfer_leadership(victim)?,
+            Fault::Forgery => self.forge_notice(&ids)?,
             Fault::Pause => self.victim(victim, span, "is paused", |member, until| member.paused_until = until),
             Fault::Stall => self.victim(victim, span, "has a slow disk", |member, until| member.stalled_until = until),
             Fault::NoSpace => self.victim(victim, span, "has a full disk", |member, until| member.full_until = until),
@@ -54,6 +55,16 @@ impl MemberCluster {
         }
         self.plan_strike(fault);
         Ok(())
+    }
+
+    fn forge_notice(&mut self, ids: &[MemberId]) -> Checked {
+        let committed = self.invariants.committed();
+        let (to, from, message) = forgery::draw(&mut self.random, ids, committed);
+        let mut frame = Vec::new();
+        match wire::put_message(&mut frame, &message) {
+            Ok(()) => self.deliver(from, to, frame.into()),
+            Err(_) => Ok(()),
+        }
     }
 
     fn victim(&mut self, id: MemberId, span: Duration, what: &str, strike: impl FnOnce(&mut super::Member, Duration)) {

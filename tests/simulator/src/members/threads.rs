@@ -15,6 +15,10 @@ use crate::trace;
 
 /// Interval between two attempts to write to a full disk, as in the shipped log thread.
 const FULL_RETRY: Duration = Duration::from_secs(1);
+/// Probability that the transport has no space for the commands that a turn forwards, per million.
+const TRANSPORT_FULL: u32 = 50_000;
+/// Maximum time until the other voters are asked about a removal.
+const VERIFICATION_MAX: Duration = Duration::from_secs(1);
 /// Minimum and maximum delay until the core's thread starts on new work.
 const REACTION: (Duration, Duration) = (Duration::from_micros(10), Duration::from_millis(2));
 
@@ -94,11 +98,14 @@ impl MemberCluster {
     /// Runs one turn of the core's thread, and checks the turn before any of its outputs leaves the member.
     pub(super) fn take_turn(&mut self, id: MemberId) -> Checked {
         self.coverage.steps += 1;
+        let is_full = !self.is_healing && self.random.chance(TRANSPORT_FULL);
         let member = self.members.get_mut(&id).expect("every member is known");
         let now = member.clock.read(self.agenda.now());
         let Some(process) = member.process_mut() else { return Ok(()) };
+        process.fill_transport(is_full);
         let turn = process.turn(now);
         let (frames, due) = (process.take_frames(), process.take_snapshots_due());
+        let verifies = process.takes_verification();
         member.note_requested(&turn.outputs);
         member.has_ended = turn.ended;
         let process = self.members[&id].process().expect("it had a turn above");
@@ -121,6 +128,12 @@ impl MemberCluster {
         self.trace_hash.add(self.agenda.now(), 31, &frames);
         frames.into_iter().for_each(|(to, bytes)| self.send(id, to, bytes));
         due.into_iter().for_each(|due| self.send_snapshot(id, due));
+        if verifies {
+            let delay = self.network.delay(&mut self.random) * 2;
+            let wait = self.random.long_tailed(Duration::ZERO, VERIFICATION_MAX);
+            let start = self.members[&id].start;
+            self.agenda.after(delay + wait, Event::VerifyRemoval { id, start });
+        }
         self.plan_threads(id)
     }
 

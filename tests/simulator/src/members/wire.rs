@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use raft::MemberId;
+use raft::{MemberId, RemovalVerdict};
 use stepped_member::{SnapshotContent, SnapshotDue};
 
 use crate::invariant::{Checked, Violation};
@@ -34,6 +34,27 @@ impl MemberCluster {
             seen: format!("{to} receives from {from}: {reason}"),
         })?;
         self.plan_threads(to)
+    }
+
+    /// Asks the other voters in random order about a member's removal. The first one that is reached answers.
+    pub(super) fn verify_removal(&mut self, id: MemberId) -> Checked {
+        let Some(process) = self.members[&id].process() else { return Ok(()) };
+        let own = process.raft().configuration().0.clone();
+        let mut others: Vec<MemberId> = own.voters.union(&own.outgoing).copied().filter(|other| *other != id).collect();
+        let mut verdict = RemovalVerdict::Unreached;
+        while !others.is_empty() && verdict == RemovalVerdict::Unreached {
+            let other = others.swap_remove(self.random.below(others.len() as u64) as usize);
+            let linked = self.network.passes(id, other) && self.network.passes(other, id);
+            let process = self.members.get(&other).and_then(Member::process).filter(|_| linked);
+            if let Some((configuration, index)) = process.map(|process| process.raft().committed_configuration()) {
+                verdict = RemovalVerdict::of(id, configuration, index);
+            }
+        }
+        self.note(|| format!("{id} verifies its removal: {verdict:?}"));
+        if let Some(process) = self.members[&id].process() {
+            process.removal_verified(verdict);
+        }
+        self.plan_threads(id)
     }
 
     pub(super) fn send_snapshot(&mut self, from: MemberId, due: SnapshotDue) {
