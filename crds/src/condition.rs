@@ -133,6 +133,13 @@ words! {
         MemberBlank,
         /// A member's volume is damaged beyond repair; the member is replaced.
         MemberDamaged,
+        /// A member runs a program that is too old: its volume holds what only a newer program reads, or it does not support
+        /// the feature level of the cluster. Nothing is lost, its volume is kept, and the member is not replaced. Set
+        /// `spec.image` to a newer image.
+        MemberTooOld,
+        /// A member fetches from the others what its disk has lost, and serves again by itself. It is replaced only if the
+        /// repair makes no progress for `spec.replacement.delay`.
+        MemberRepairing,
         /// A member's process exits repeatedly; see its log.
         MemberCrashing,
         /// A learner has not caught up with the leader yet.

@@ -105,8 +105,9 @@ pub struct MemberStatus {
 
     /// Health of the member: `Healthy`, `CatchingUp` (it lags the leader), `Restoring` (it restores a backup), `Starting`
     /// (its pod is not ready yet), `Blank` (its volume is empty, and it is not in the cluster), `Unreachable` (it does not
-    /// answer, or the leader receives no answer from it), `Damaged` (its volume is damaged beyond repair), `Removed` (it
-    /// left the configuration), or `Unknown`.
+    /// answer, or the leader receives no answer from it), `Repairing` (it fetches from the others what its disk has lost),
+    /// `TooNew` (its data needs a newer program), `Damaged` (its volume is damaged beyond repair), `Removed` (it left the
+    /// configuration), or `Unknown`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<MemberHealth>,
 
@@ -178,6 +179,10 @@ pub enum MemberHealth {
     Blank,
     /// Does not answer, or the leader receives no answer from it.
     Unreachable,
+    /// Fetches from other members what its disk has lost.
+    Repairing,
+    /// The data on the member's volume needs a newer program.
+    TooNew,
     /// The member's volume is damaged beyond repair.
     Damaged,
     /// No longer in the configuration; its objects are about to be deleted.

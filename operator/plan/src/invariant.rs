@@ -172,6 +172,7 @@ impl Finished<'_> {
                 let read = self.observed.configuration.as_ref().map(|read| &read.configuration);
                 let configuration = read.expect("a change is asked of a leader that confirmed the configuration");
                 self.change_keeps_a_majority(change, configuration);
+                self.too_old_members_stay(change, configuration);
                 self.removed_ids_never_return(change, configuration);
             }
             MemberAction::TransferLeadership { target, .. } => {
@@ -198,6 +199,19 @@ impl Finished<'_> {
                 voters.len()
             );
         }
+    }
+
+    /// Invariant *a member that is too old for its data stays*: it is not replaced, and leaves only because there are more
+    /// members than the spec asks for.
+    fn too_old_members_stay(&self, change: &Change, configuration: &Configuration) {
+        let everyone = configuration.everyone();
+        let stays = |id: &MemberId| change.voters.contains(id) || change.learners.contains(id);
+        let leaving = everyone.iter().filter(|id| self.roster.health(**id) == Health::TooNew && !stays(id)).count();
+        let excess = everyone.len().saturating_sub(self.valid.total());
+        assert!(
+            leaving <= excess,
+            "a member that is too old for its data stays: {leaving} leave, and {excess} are not needed"
+        );
     }
 
     /// Invariant *removed IDs never return*: no change asks for a removed ID. The disk of a removed member holds a

@@ -273,7 +273,7 @@ impl<'r> Rollout<'r> {
         if seat.health.serves() || seat.health == Health::Removed {
             return false;
         }
-        if seat.on_trial {
+        if seat.on_trial || seat.health == Health::TooNew {
             return true;
         }
         let stuck = match seat.pod {

@@ -219,6 +219,7 @@ impl Member {
             cluster_id: cluster.to_string(),
             token: token.reveal().to_owned(),
             self_: Some(convert::member(id, info)),
+            ..wire::JoinRequest::default()
         };
         let request = self.request(message, CALL_TIMEOUT);
         within(CALL_TIMEOUT, self.client.join(request)).await.map(|_| ())
