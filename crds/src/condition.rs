@@ -98,8 +98,9 @@ words! {
         /// `spec.rollout.progressDeadline`. No further member restarts, and the member keeps its volume. Take the change
         /// back, or correct it: the operator then restarts the member.
         RolloutFailed,
-        /// The image of the spec has a lower version than that of the last completed rollout, and may not be able to read
-        /// what that one wrote. No member restarts. Set another image, or annotate the RaftCluster with
+        /// The image of the spec does not support the feature level of the cluster, so that its members could not start; or it
+        /// has a lower version than that of the last completed rollout, and may not be able to read what that one wrote. No
+        /// member restarts. Set another image, or, because of a lower version only, annotate the RaftCluster with
         /// `raftoperator.io/allow-downgrade: "true"`.
         DowngradeRefused,
         /// `spec.stopped` is true, and the pods of members end.

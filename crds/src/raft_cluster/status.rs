@@ -74,6 +74,11 @@ pub struct RaftClusterStatus {
     #[schemars(length(max = 512))]
     pub image: Option<String>,
 
+    /// Feature level of the cluster: what members may write and send. It rises when every member supports a higher one and a
+    /// rollout is complete, and never falls: images that support only a lower one can no longer run this cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature_level: Option<i32>,
+
     /// Rollout of new settings under way; absent when every member runs the settings of the spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutStatus>,

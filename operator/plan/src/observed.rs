@@ -172,6 +172,11 @@ impl Observed {
         }
     }
 
+    /// The feature level of the cluster, as the member that leads reports it; 1 if none leads.
+    pub(crate) fn level(&self) -> u32 {
+        self.leader_report().map_or(1, |leader| leader.level)
+    }
+
     /// The members that answered the operator, and those whose answers the leader receives, each with the time since it was
     /// heard. A member that repairs its disk counts as heard when the repair made progress last.
     #[must_use]

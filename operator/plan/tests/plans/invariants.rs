@@ -298,3 +298,12 @@ fn a_change_that_replaces_a_member_that_is_too_old_is_caught() {
     let (observed, _) = planned(&GROWS.replace("member 3 is c3", "member 3 too-new c3"));
     check(&observed, &[change(&[0xa1, 0xb2, 0xd4], &[])]);
 }
+
+/// Nothing is recorded to which a rollout could be taken back.
+#[test]
+#[should_panic(expected = "a raise follows a rollout")]
+fn a_raise_before_a_rollout_is_recorded_is_caught() {
+    let (observed, _) = planned(&GROWS.replace("leader", "leader supports 2"));
+    let raise = MemberAction::RaiseFeatureLevel { leader: Ordinal(1), to: 2 };
+    check(&observed, &[raise.into()]);
+}
