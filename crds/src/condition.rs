@@ -98,8 +98,9 @@ words! {
         /// `spec.rollout.progressDeadline`. No further member restarts, and the member keeps its volume. Take the change
         /// back, or correct it: the operator then restarts the member.
         RolloutFailed,
-        /// The image of the spec has a lower version than that of the last completed rollout, and may not be able to read
-        /// what that one wrote. No member restarts. Set another image, or annotate the RaftCluster with
+        /// The image of the spec does not support the feature level of the cluster, so that its members could not start; or it
+        /// has a lower version than that of the last completed rollout, and may not be able to read what that one wrote. No
+        /// member restarts. Set another image, or, because of a lower version only, annotate the RaftCluster with
         /// `raftoperator.io/allow-downgrade: "true"`.
         DowngradeRefused,
         /// `spec.stopped` is true, and the pods of members end.
@@ -133,6 +134,13 @@ words! {
         MemberBlank,
         /// A member's volume is damaged beyond repair; the member is replaced.
         MemberDamaged,
+        /// A member runs a program that is too old: its volume holds what only a newer program reads, or it does not support
+        /// the feature level of the cluster. Nothing is lost, its volume is kept, and the member is not replaced. Set
+        /// `spec.image` to a newer image.
+        MemberTooOld,
+        /// A member fetches from the others what its disk has lost, and serves again by itself. It is replaced only if the
+        /// repair makes no progress for `spec.replacement.delay`.
+        MemberRepairing,
         /// A member's process exits repeatedly; see its log.
         MemberCrashing,
         /// A learner has not caught up with the leader yet.

@@ -74,6 +74,11 @@ pub struct RaftClusterStatus {
     #[schemars(length(max = 512))]
     pub image: Option<String>,
 
+    /// Feature level of the cluster: what members may write and send. It rises when every member supports a higher one and a
+    /// rollout is complete, and never falls: images that support only a lower one can no longer run this cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature_level: Option<i32>,
+
     /// Rollout of new settings under way; absent when every member runs the settings of the spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutStatus>,
@@ -105,8 +110,9 @@ pub struct MemberStatus {
 
     /// Health of the member: `Healthy`, `CatchingUp` (it lags the leader), `Restoring` (it restores a backup), `Starting`
     /// (its pod is not ready yet), `Blank` (its volume is empty, and it is not in the cluster), `Unreachable` (it does not
-    /// answer, or the leader receives no answer from it), `Damaged` (its volume is damaged beyond repair), `Removed` (it
-    /// left the configuration), or `Unknown`.
+    /// answer, or the leader receives no answer from it), `Repairing` (it fetches from the others what its disk has lost),
+    /// `TooNew` (its data needs a newer program), `Damaged` (its volume is damaged beyond repair), `Removed` (it left the
+    /// configuration), or `Unknown`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<MemberHealth>,
 
@@ -178,6 +184,10 @@ pub enum MemberHealth {
     Blank,
     /// Does not answer, or the leader receives no answer from it.
     Unreachable,
+    /// Fetches from other members what its disk has lost.
+    Repairing,
+    /// The data on the member's volume needs a newer program.
+    TooNew,
     /// The member's volume is damaged beyond repair.
     Damaged,
     /// No longer in the configuration; its objects are about to be deleted.

@@ -1,11 +1,11 @@
 //! The actions that a plan may contain: writes of Kubernetes objects and calls to members. Owns the parameters of each
-//! action, the kind of request that writes each object ([`ObjectAction::write`]), and two tables
-//! ([`ObjectAction::describe`], [`MemberAction::describe`]) with one row per action: its name, words and subject. Does
-//! not own the preconditions of each kind of request (`action/write.rs`), nor how an action is carried out (the shell's
-//! `raft_cluster/apply.rs`).
+//! write, the kind of request that writes each object ([`ObjectAction::write`]), and a table with one row per write: its
+//! name, words and subject. Does not own the calls (`action/call.rs`), the preconditions of each kind of request
+//! (`action/write.rs`), nor how an action is carried out (the shell's `raft_cluster/apply.rs`).
 //!
 //! Each action is safe by itself: it may be carried out late, repeatedly, and by several operators.
 
+mod call;
 mod change;
 mod object;
 mod prerequisite;
@@ -21,12 +21,12 @@ use k8s_openapi::jiff::Timestamp;
 use kube_core::Resource;
 use serde_json::json;
 
-use crate::identity::{BackupPlace, ClusterIdentity, FirstVoter};
-use crate::ids::{ClusterId, MemberId, Token};
+use crate::identity::FirstVoter;
+use crate::ids::{ClusterId, MemberId};
 use crate::names::{self, Ordinal, Role};
 use crate::observed::Seen;
-use crate::observed::member::MemberInfo;
 
+pub use call::MemberAction;
 pub use change::Change;
 pub use object::Object;
 pub use prerequisite::Prerequisite;
@@ -173,62 +173,6 @@ pub enum ObjectAction {
         /// The pod as observed. Its resource version is a precondition, because it changes when the pod starts or becomes
         /// ready.
         pod: Seen,
-    },
-}
-
-/// A call to a member.
-#[derive(Clone, Debug, PartialEq)]
-pub enum MemberAction {
-    /// Makes a blank member part of the new cluster.
-    Bootstrap {
-        /// The member to call.
-        member: Ordinal,
-        /// The whole identity.
-        identity: Box<ClusterIdentity>,
-        /// The first voters with their names and addresses, in the order of the identity.
-        voters: Vec<(MemberId, MemberInfo)>,
-    },
-    /// Makes a blank member the only voter of a cluster that starts from a backup.
-    Restore {
-        /// The member to call.
-        member: Ordinal,
-        /// The new cluster.
-        cluster: ClusterId,
-        /// The token of the new cluster.
-        token: Token,
-        /// The ID that the member will have.
-        id: MemberId,
-        /// The member's name and addresses.
-        info: MemberInfo,
-        /// The backup to restore.
-        place: Box<BackupPlace>,
-    },
-    /// Informs a blank member which cluster will add it.
-    Join {
-        /// The member to call.
-        member: Ordinal,
-        /// The cluster.
-        cluster: ClusterId,
-        /// The token of the cluster.
-        token: Token,
-        /// The ID that the member will have.
-        id: MemberId,
-        /// The member's name and addresses.
-        info: MemberInfo,
-    },
-    /// Changes the membership, if the index of the configuration is still `change.expected`.
-    ChangeMembership {
-        /// The leader.
-        leader: Ordinal,
-        /// The change.
-        change: Change,
-    },
-    /// Transfers leadership.
-    TransferLeadership {
-        /// The leader.
-        leader: Ordinal,
-        /// The member that becomes the leader.
-        target: MemberId,
     },
 }
 
@@ -407,44 +351,6 @@ where
 /// The first voters as the text of an annotation; `null` while they are not chosen.
 fn first_voters(voters: Option<&[FirstVoter]>) -> String {
     serde_json::to_string(&voters).expect("plain text always serializes")
-}
-
-impl MemberAction {
-    /// The table of calls, with one row per action.
-    #[must_use]
-    pub fn describe(&self) -> Description {
-        use OnFailure::GoOn;
-        let row = Description::new;
-        match self {
-            Self::Bootstrap { member, .. } => row("Bootstrap", "bootstrapping", format!("member {member}"), GoOn),
-            Self::Restore { member, info, place, .. } => row("Restore", "restoring", info.name.clone(), GoOn)
-                .with_event(format!("{} restores {}", info.name, place.manifest))
-                .in_own_time(*member),
-            Self::Join { info, .. } => row("Join", "joining", info.name.clone(), GoOn),
-            Self::ChangeMembership { change, .. } => {
-                let counts = format!("{} voters and {} learners", change.voters.len(), change.learners.len());
-                let subject = format!("from index {} to {counts}", change.expected);
-                let adds_voters = change.voters.len() > change.present_voters;
-                row("ChangeMembership", "changing membership", subject, GoOn)
-                    .needing(adds_voters.then_some(Prerequisite::Budget))
-                    .with_event(format!("membership changes to {counts}"))
-            }
-            Self::TransferLeadership { leader, target } => {
-                let subject = format!("member {leader}");
-                row("TransferLeadership", "transferring leadership from", subject, GoOn)
-                    .with_event(format!("leadership is transferred to {target}"))
-            }
-        }
-    }
-
-    /// The member to call.
-    #[must_use]
-    pub fn member(&self) -> Ordinal {
-        match self {
-            Self::Bootstrap { member, .. } | Self::Restore { member, .. } | Self::Join { member, .. } => *member,
-            Self::ChangeMembership { leader, .. } | Self::TransferLeadership { leader, .. } => *leader,
-        }
-    }
 }
 
 impl Description {

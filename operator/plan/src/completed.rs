@@ -34,6 +34,9 @@ pub struct CompletedRollout {
     /// Versions of images, as members reported them. The image that was reported last is the last one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub versions: Vec<ImageVersion>,
+    /// The highest feature level of the cluster that a member ever reported; `None` while it is the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<u32>,
 }
 
 /// The version of an image.
@@ -43,6 +46,9 @@ pub struct ImageVersion {
     pub image: String,
     /// The version that a member with this image reported.
     pub version: String,
+    /// The highest feature level that the image supports; `None` if a member reported only the first one, or none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supports: Option<u32>,
 }
 
 /// A version of the member's program, such as `0.2.0`. The order is that of releases.
@@ -103,16 +109,34 @@ impl CompletedRollout {
     /// The version of an image, if a member reported one that can be compared.
     #[must_use]
     pub fn version_of(&self, image: &str) -> Option<Version> {
-        self.versions.iter().rev().find(|known| known.image == image)?.version.parse().ok()
+        self.noted(image)?.version.parse().ok()
     }
 
-    /// Notes the version of an image. Drops the image that was noted first if there are too many.
-    pub fn note_version(&mut self, image: &str, version: &str) {
-        if self.versions.iter().any(|known| known.image == image && known.version == version) {
+    /// The highest feature level that an image supports, if a member reported one above the first.
+    #[must_use]
+    pub fn support_of(&self, image: &str) -> Option<u32> {
+        self.noted(image)?.supports
+    }
+
+    fn noted(&self, image: &str) -> Option<&ImageVersion> {
+        self.versions.iter().rev().find(|known| known.image == image)
+    }
+
+    /// Notes the highest feature level of the cluster.
+    pub fn note_level(&mut self, level: u32) {
+        self.level = self.level.max((level > 1).then_some(level));
+    }
+
+    /// Notes the version of an image and the highest feature level that it supports. Drops the image that was noted first if
+    /// there are too many.
+    pub fn note_version(&mut self, image: &str, version: &str, supports: u32) {
+        let supports = (supports > 1).then_some(supports);
+        let noted = ImageVersion { image: image.to_owned(), version: version.to_owned(), supports };
+        if self.versions.contains(&noted) {
             return;
         }
         self.versions.retain(|known| known.image != image);
-        self.versions.push(ImageVersion { image: image.to_owned(), version: version.to_owned() });
+        self.versions.push(noted);
         let excess = self.versions.len().saturating_sub(IMAGES_MAX);
         self.versions.drain(..excess);
         debug_assert!(self.versions.len() <= IMAGES_MAX, "an annotation has a limited size");
@@ -127,13 +151,19 @@ mod tests {
 
     fn record(settings: Value) -> CompletedRollout {
         let (image, digest) = ("raft-node:1".to_owned(), "d".to_owned());
-        CompletedRollout { image, image_pull_policy: None, digest, settings: Some(settings), versions: Vec::new() }
+        let settings = Some(settings);
+        CompletedRollout { image, image_pull_policy: None, digest, settings, versions: Vec::new(), level: None }
     }
 
     #[test]
     fn a_record_is_read_as_it_was_written() {
         let mut written = record(json!({ "image": "raft-node:1" }));
-        written.note_version("raft-node:1", "0.2.0");
+        written.note_version("raft-node:1", "0.2.0", 1);
+        assert!(!written.to_annotation().contains("evel"), "the first level is what former versions imply");
+        written.note_version("raft-node:2", "0.3.0", 2);
+        written.note_level(2);
+        written.note_level(1);
+        assert_eq!((written.level, written.support_of("raft-node:2")), (Some(2), Some(2)));
         assert_eq!(serde_json::from_str(&written.to_annotation()).ok(), Some(written));
     }
 
@@ -149,11 +179,11 @@ mod tests {
     fn the_oldest_images_are_forgotten() {
         let mut record = record(Value::Null);
         for number in 0..100 {
-            record.note_version(&format!("raft-node:{number}"), "0.2.0");
+            record.note_version(&format!("raft-node:{number}"), "0.2.0", 1);
         }
         assert_eq!(record.versions.len(), IMAGES_MAX);
         assert_eq!(record.version_of("raft-node:99"), Some(Version::of(0, 2, 0)));
-        record.note_version("raft-node:99", "0.3.0");
+        record.note_version("raft-node:99", "0.3.0", 1);
         assert_eq!(record.version_of("raft-node:99"), Some(Version::of(0, 3, 0)), "a tag that moved");
     }
 

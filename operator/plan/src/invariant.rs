@@ -157,21 +157,22 @@ impl Finished<'_> {
     fn check_call(&self, call: &MemberAction) {
         match call {
             MemberAction::Bootstrap { .. } | MemberAction::Restore { .. } => self.only_recorded_voters_begin(call),
-            MemberAction::Join { id, cluster, .. } => {
+            MemberAction::RaiseFeatureLevel { to, .. } => self.level_is_supported(*to),
+            MemberAction::Join { id, cluster, level, .. } => {
                 let seat = self.roster.seats.get(&call.member());
                 let blank = seat.and_then(Seat::blank_id);
                 assert_eq!(blank, Some(*id), "a member joins under the ID that its disk generated");
                 assert_eq!(seat.and_then(|seat| seat.id), Some(*id), "a member joins only after its ID is announced");
-                assert_eq!(
-                    Some(*cluster),
-                    self.identity.map(|identity| identity.cluster),
-                    "a member joins this very cluster"
-                );
+                let supports = seat.and_then(|seat| seat.report).map(|report| report.supports);
+                assert!(supports >= Some(*level), "a member that joins supports level {level}: {supports:?}");
+                let own = self.identity.map(|identity| identity.cluster);
+                assert_eq!(Some(*cluster), own, "a member joins this very cluster");
             }
             MemberAction::ChangeMembership { change, .. } => {
                 let read = self.observed.configuration.as_ref().map(|read| &read.configuration);
                 let configuration = read.expect("a change is asked of a leader that confirmed the configuration");
                 self.change_keeps_a_majority(change, configuration);
+                self.too_old_members_stay(change, configuration);
                 self.removed_ids_never_return(change, configuration);
             }
             MemberAction::TransferLeadership { target, .. } => {
@@ -198,6 +199,34 @@ impl Finished<'_> {
                 voters.len()
             );
         }
+    }
+
+    /// Invariant *a raise follows a rollout*: the feature level rises when a rollout is recorded that every member of the
+    /// configuration has completed, and only to a level that all of them support. It never falls, so that nothing could be
+    /// taken back afterwards.
+    fn level_is_supported(&self, to: u32) {
+        let read = self.observed.configuration.as_ref().expect("the level is raised by a leader that is confirmed");
+        let completed = self.valid.completed.as_ref().expect("a raise follows a rollout, and none is recorded");
+        for id in read.configuration.everyone() {
+            let seat = self.roster.by_id(id).expect("a raise follows a rollout of members that are known");
+            let runs = seat.settings() == Some(completed.digest.as_str());
+            assert!(runs && seat.health.serves(), "a raise follows a rollout, and {} is not done", seat.name);
+            let supports = seat.report.map(|report| report.supports);
+            assert!(supports >= Some(to), "{} supports level {supports:?}, and {to} is requested", seat.name);
+        }
+    }
+
+    /// Invariant *a member that is too old for its data stays*: it is not replaced, and leaves only because there are more
+    /// members than the spec asks for.
+    fn too_old_members_stay(&self, change: &Change, configuration: &Configuration) {
+        let everyone = configuration.everyone();
+        let stays = |id: &MemberId| change.voters.contains(id) || change.learners.contains(id);
+        let leaving = everyone.iter().filter(|id| self.roster.health(**id) == Health::TooNew && !stays(id)).count();
+        let excess = everyone.len().saturating_sub(self.valid.total());
+        assert!(
+            leaving <= excess,
+            "a member that is too old for its data stays: {leaving} leave, and {excess} are not needed"
+        );
     }
 
     /// Invariant *removed IDs never return*: no change asks for a removed ID. The disk of a removed member holds a

@@ -11,6 +11,7 @@ pub mod member;
 pub mod refusal;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crds::RaftBackup;
 use crds::RaftCluster;
@@ -19,11 +20,11 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::names::{self, Ordinal};
 use failure::FailureCause;
-use member::{Answer, Configuration, Report};
+use member::{Answer, Configuration, MemberPhase, Report};
 use refusal::RefusalReason;
 
 /// One observation of a cluster and all its objects.
@@ -171,19 +172,37 @@ impl Observed {
         }
     }
 
-    /// The members that answered the operator, and those whose answers the leader receives.
+    /// The feature level of the cluster, as the member that leads reports it; 1 if none leads.
+    pub(crate) fn level(&self) -> u32 {
+        self.leader_report().map_or(1, |leader| leader.level)
+    }
+
+    /// The members that answered the operator, and those whose answers the leader receives, each with the time since it was
+    /// heard. A member that repairs its disk counts as heard when the repair made progress last.
     #[must_use]
-    pub fn heard(&self) -> BTreeSet<Ordinal> {
-        let answered = self.members.iter().filter(|(_, member)| matches!(member.answer, Some(Answer::Report(_))));
-        let mut heard: BTreeSet<Ordinal> = answered.map(|(ordinal, _)| *ordinal).collect();
+    pub fn heard(&self) -> BTreeMap<Ordinal, Duration> {
+        let ago = |member: &ObservedMember| match member.answer.as_ref()? {
+            Answer::Report(report) if report.phase == MemberPhase::Repairing => Some(report.repair.as_ref()?.stalled),
+            Answer::Report(_) => Some(Duration::ZERO),
+            Answer::Silent { .. } => None,
+        };
+        let answered = self.members.iter().filter_map(|(ordinal, member)| Some((*ordinal, ago(member)?)));
+        let mut heard: BTreeMap<Ordinal, Duration> = answered.collect();
         let cluster = self.cluster.metadata.name.as_deref().unwrap_or_default();
         if let Some((read, leader)) = self.configuration.as_ref().zip(self.leader_report()) {
             let active = leader.progress.iter().filter(|(_, progress)| progress.active);
             let named = active.filter_map(|(id, _)| read.configuration.members.get(id));
-            heard.extend(named.filter_map(|info| names::ordinal_of_member(cluster, &info.name)));
-            debug_assert!(heard.contains(&read.leader), "the leader answers");
+            let named = named.filter_map(|info| names::ordinal_of_member(cluster, &info.name));
+            heard.extend(named.map(|ordinal| (ordinal, Duration::ZERO)));
+            debug_assert!(heard.contains_key(&read.leader), "the leader answers");
         }
         heard
+    }
+
+    /// The time of the observation less `ago`.
+    pub(crate) fn before(&self, ago: Duration) -> Timestamp {
+        let ago = SignedDuration::try_from(ago).unwrap_or(SignedDuration::MAX);
+        self.now.checked_sub(ago).unwrap_or(Timestamp::MIN)
     }
 
     /// Returns whether this RaftCluster owns an object. An earlier RaftCluster of the same name counts as another

@@ -19,6 +19,9 @@ use crate::roster::{Health, Loss, Roster, Seat, is_of_removed, is_used, stays};
 /// Time within which a member that is started answers, unless something is wrong.
 const START: SignedDuration = SignedDuration::from_secs(60);
 
+/// What is reported about members whose programs are too old for their data, after their number or names.
+const TOO_OLD: &str = "run a program that is too old for their data: nothing is lost; set spec.image to the image that wrote it, or to a newer one";
+
 /// Advice to a person whose cluster lost its identity.
 const RESTORE_THE_SECRET: &str = "Restore the Secret from a copy; without a copy, read the data out with a client and write it into a new RaftCluster";
 
@@ -150,7 +153,8 @@ fn leaderless(
     let answers = |id: &&MemberId| matches!(roster.health(**id), Health::Serving { .. } | Health::Alone);
     let there = configuration.voters.iter().filter(answers).count();
     let voting = configuration.voters.iter().filter_map(|id| roster.by_id(*id));
-    let starting = voting.filter(|seat| starts(seat, observed.now)).count();
+    let starting = voting.clone().filter(|seat| starts(seat, observed.now)).count();
+    let too_old = voting.filter(|seat| seat.health == Health::TooNew).count();
     assert!(needed <= voters, "a majority of {voters} voters has at most as many members");
     debug_assert!(there <= hopeful && hopeful <= voters, "a member that answers has not lost its data");
     if hopeful < needed {
@@ -164,6 +168,8 @@ fn leaderless(
         Note::new(Reason::NoLeader, format!("{there} of {voters} voters answer and elect a leader"))
     } else if there + starting >= needed {
         Note::new(Reason::NoLeader, format!("{there} of {voters} voters answer and {starting} start"))
+    } else if too_old > 0 && there + starting + too_old >= needed {
+        Note::new(Reason::MemberTooOld, format!("{too_old} of {voters} voters {TOO_OLD}"))
     } else {
         let message =
             format!("{there} of {voters} voters answer and {needed} are needed: bring their machines or volumes back");
@@ -214,8 +220,15 @@ fn silent_cluster(observed: &Observed, roster: &Roster<'_>, identity: &ClusterId
         let outage = Note::new(Reason::NoLeader, format!("{} start", starting.join(", ")));
         return Decision { outage: Some(outage), ..Decision::default() };
     }
-    let message = format!("no member answers that holds data, and {names} may: bring their machines or volumes back");
-    let outage = Note::new(Reason::QuorumLost, message);
+    let too_old: Vec<&str> =
+        holders.iter().filter(|seat| seat.health == Health::TooNew).map(|seat| seat.name.as_str()).collect();
+    let outage = if too_old.is_empty() {
+        let message =
+            format!("no member answers that holds data, and {names} may: bring their machines or volumes back");
+        Note::new(Reason::QuorumLost, message)
+    } else {
+        Note::new(Reason::MemberTooOld, format!("{} {TOO_OLD}", too_old.join(", ")))
+    };
     if takes_up(observed, identity) {
         return Decision { activity: Some(taking_up(identity)), blocked: Some(outage), ..Decision::default() };
     }

@@ -110,7 +110,9 @@ fn is_membership_step(action: &Action) -> bool {
             MemberAction::Join { .. }
             | MemberAction::ChangeMembership { .. }
             | MemberAction::TransferLeadership { .. } => true,
-            MemberAction::Bootstrap { .. } | MemberAction::Restore { .. } => false,
+            MemberAction::Bootstrap { .. } | MemberAction::Restore { .. } | MemberAction::RaiseFeatureLevel { .. } => {
+                false
+            }
         },
     }
 }

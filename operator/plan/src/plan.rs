@@ -165,9 +165,11 @@ fn decide(valid: &ValidatedCluster<'_>, observed: &Observed, roster: &Roster<'_>
     actions.extend(labels::claims(valid, roster, identity));
     actions.extend(rollout.unstick());
     let report = rollout.report(&decision);
+    let settled = phase.read().filter(|_| decision.activity.is_none());
+    let raise = settled.and_then(|read| rollout.raise(read));
     let record = phase.read().and_then(|read| rollout.record(read));
     // The record is the last action: another operator's write of the same Service ends the pass.
-    let last = Decision { actions: record.into_iter().collect(), ..report };
+    let last = Decision { actions: raise.into_iter().chain(record).collect(), ..report };
     Decision { actions, ..Decision::default() }.and(decision).and(growth::decide(valid, roster, identity)).and(last)
 }
 

@@ -1,12 +1,14 @@
 //! Rollouts: members restart one at a time with the settings of the spec, and a member that fails stops the rollout. Owns
 //! which members get the settings of the spec ([`Rollout::taken`]), which member restarts next, and which pods are
 //! deleted because their member serves nothing. Does not own the settings (`desired/stateful_set.rs`), who is on trial
-//! (`roster/trial.rs`), who fails (`rollout/failure.rs`), or what is recorded (`rollout/record.rs`). The reasons are in
-//! `operator/docs/decisions/rollouts.md`.
+//! (`roster/trial.rs`), who fails (`rollout/failure.rs`), what is recorded (`rollout/record.rs`), or when the feature level
+//! rises (`rollout/raise.rs`). The reasons are in `operator/docs/decisions/rollouts.md`.
 
 mod failure;
 
 mod downgrade;
+
+mod raise;
 
 pub(crate) mod record;
 
@@ -273,7 +275,7 @@ impl<'r> Rollout<'r> {
         if seat.health.serves() || seat.health == Health::Removed {
             return false;
         }
-        if seat.on_trial {
+        if seat.on_trial || seat.health == Health::TooNew {
             return true;
         }
         let stuck = match seat.pod {

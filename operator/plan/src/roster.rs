@@ -84,9 +84,9 @@ pub enum Health {
     Blank,
     /// The member fills its volume from a backup.
     Restoring,
-    /// The member answers neither the operator nor the leader.
+    /// The member answers neither the operator nor the leader, or repairs its disk.
     Silent {
-        /// Time at which the silence began.
+        /// Time at which the silence began, or at which the repair made progress last.
         since: Timestamp,
     },
     /// The member has been silent for at least the replacement delay.
@@ -94,6 +94,8 @@ pub enum Health {
         /// Time at which the silence began.
         since: Timestamp,
     },
+    /// The member's program is too old for the data on its volume. Nothing is lost: a newer program serves again.
+    TooNew,
     /// The member will never serve again under its ID.
     Lost(Loss),
     /// The member was removed, according to a linearizable read of the configuration.
@@ -157,9 +159,12 @@ impl<'o> Seat<'o> {
     pub fn holds_data_of_another(&self, cluster: ClusterId) -> bool {
         let whose = self.volume.and_then(|volume| label(&volume.metadata, names::LABEL_CLUSTER_ID));
         let labelled = whose.is_some_and(|whose| whose != cluster.to_string());
-        // A damaged member may not know to which cluster its data belonged, and a blank member has no data.
-        let reported = self.report.is_some_and(|report| {
-            !matches!(report.phase, MemberPhase::Blank | MemberPhase::Damaged) && report.cluster != Some(cluster)
+        let reported = self.report.is_some_and(|report| match report.phase {
+            // A damaged member may not know to which cluster its data belonged, and a blank member has no data.
+            MemberPhase::Blank | MemberPhase::Damaged => false,
+            // These may not have read it yet.
+            MemberPhase::TooNew | MemberPhase::Repairing => report.cluster.is_some_and(|whose| whose != cluster),
+            MemberPhase::Restoring | MemberPhase::Member | MemberPhase::Removed => report.cluster != Some(cluster),
         });
         labelled || reported
     }
@@ -365,6 +370,8 @@ impl Judge<'_> {
         }
         match report {
             _ if id.is_none() && is_on_another_volume(set, member) => Health::Lost(Loss::Foreign),
+            // It serves nothing, and comes back by itself, like a member that does not answer.
+            Some(report) if report.phase == MemberPhase::Repairing => self.silence(set, member),
             Some(report) => self.health_of_report(id, report),
             None if id.is_some_and(|id| self.answers_leader(id)) => {
                 Health::Serving { leads: false, caught_up: id.is_some_and(|id| self.is_caught_up(id)) }
@@ -376,6 +383,8 @@ impl Judge<'_> {
 
     fn health_of_report(&self, id: Option<MemberId>, report: &Report) -> Health {
         match (report.phase, id) {
+            // Its program may not be able to read the identity, so that no ID is compared.
+            (MemberPhase::TooNew, _) => Health::TooNew,
             (MemberPhase::Damaged, _) => Health::Lost(Loss::Damaged),
             (MemberPhase::Blank, None) => Health::Blank,
             (MemberPhase::Blank, Some(id)) if report.id != Some(id) => Health::Lost(Loss::Wiped),

@@ -78,12 +78,14 @@ pub(crate) fn of(facts: &Facts<'_>) -> RaftClusterStatus {
     let former = cluster.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let conditions =
         conditions(findings.into_iter().flatten(), former, facts.observed.now, cluster.metadata.generation);
+    let completed = CompletedRollout::read(facts.observed);
     let mut status = RaftClusterStatus {
         observed_generation: cluster.metadata.generation,
         cluster_id: facts.identity.map(|identity| identity.cluster.to_string()),
         plan: facts.decision.membership.clone(),
         rollout: facts.decision.rollout.clone(),
-        image: CompletedRollout::read(facts.observed).map(|completed| completed.image),
+        image: completed.as_ref().map(|completed| completed.image.clone()),
+        feature_level: feature_level(facts.observed, completed.as_ref()),
         conditions,
         ..RaftClusterStatus::default()
     };
@@ -95,6 +97,14 @@ pub(crate) fn of(facts: &Facts<'_>) -> RaftClusterStatus {
         members::fill(&mut status, facts.observed, roster);
     }
     status
+}
+
+/// The feature level that the leader reports; without a leader, the highest one that was ever reported. `None` if no member
+/// said anything of levels yet.
+fn feature_level(observed: &Observed, completed: Option<&CompletedRollout>) -> Option<i32> {
+    let reported = observed.leader_report().map(|leader| leader.level);
+    let level = reported.max(completed.and_then(|completed| completed.level))?;
+    i32::try_from(level).ok()
 }
 
 /// The problem of a member. If the member is lost or unreachable and the spec forbids its replacement, the note also

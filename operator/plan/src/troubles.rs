@@ -7,7 +7,11 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 use crate::decision::Note;
 use crate::observed::Warning;
+use crate::observed::member::MemberPhase;
 use crate::roster::{Health, Loss, Seat, condition_of, describe, stays};
+
+/// Seconds without progress after which a report about a repair mentions them.
+const STALLED: u64 = 10;
 
 /// Advice about a member that fits no node with new settings. Only a person knows whether its machine is lost.
 const NOT_REPLACED: &str = "; it is not replaced before it has served with its new settings: if they fit no node, or if its machine is lost for good, take the change back";
@@ -18,10 +22,42 @@ pub fn of(seat: &Seat<'_>) -> Option<Note> {
     match seat.health {
         Health::Removed => None,
         Health::Lost(loss) => Some(lost(seat, loss)),
+        Health::TooNew => Some(too_old(seat)),
         Health::Serving { .. } if seat.is_pod_ready() => None,
         _ if seat.set.is_none() => Some(set_deleted(seat)),
+        Health::Silent { .. } | Health::Unreachable { .. } if is_repairing(seat) => Some(repairing(seat)),
         _ => pod_trouble(seat).or_else(|| quiet(seat)),
     }
+}
+
+/// The problem of a member whose program is too old for its data.
+fn too_old(seat: &Seat<'_>) -> Note {
+    let said = seat.report.and_then(|report| report.error.as_deref()).unwrap_or_default();
+    let said = if said.is_empty() { String::new() } else { format!(" ({said})") };
+    let message = format!(
+        "its program is too old for the data on its volume{said}: set spec.image to a newer one; its volume is kept, and it is not replaced"
+    );
+    Note::new(Reason::MemberTooOld, message)
+}
+
+/// Returns whether the member repairs its disk, according to its report.
+pub(crate) fn is_repairing(seat: &Seat<'_>) -> bool {
+    seat.report.is_some_and(|report| report.phase == MemberPhase::Repairing)
+}
+
+/// The problem of a member that repairs its disk.
+fn repairing(seat: &Seat<'_>) -> Note {
+    let Some(repair) = seat.report.and_then(|report| report.repair.as_ref()) else {
+        return Note::new(Reason::MemberRepairing, "it repairs its disk");
+    };
+    let of = if repair.bytes_total == 0 { String::new() } else { format!(" of {}", repair.bytes_total) };
+    let what = if repair.what.is_empty() { String::new() } else { format!(" ({})", repair.what) };
+    let stalled = match repair.stalled.as_secs() {
+        0..STALLED => String::new(),
+        seconds => format!(", and nothing has arrived for {seconds} s"),
+    };
+    let message = format!("it repairs its disk{what}: {}{of} bytes have arrived{stalled}", repair.bytes_done);
+    Note::new(Reason::MemberRepairing, message)
 }
 
 fn lost(seat: &Seat<'_>, loss: Loss) -> Note {

@@ -204,7 +204,7 @@ impl Member {
         within(CALL_TIMEOUT, self.client.restore(request)).await.map(|_| ())
     }
 
-    /// Informs the member which cluster will add it.
+    /// Informs the member which cluster will add it, and at which feature level that cluster is.
     ///
     /// # Errors
     /// Returns an error if the member refused, or if the outcome is unknown. It is safe to repeat the call.
@@ -214,11 +214,13 @@ impl Member {
         token: &Token,
         id: MemberId,
         info: &MemberInfo,
+        level: u32,
     ) -> Result<(), CallError> {
         let message = wire::JoinRequest {
             cluster_id: cluster.to_string(),
             token: token.reveal().to_owned(),
             self_: Some(convert::member(id, info)),
+            feature_level: level,
         };
         let request = self.request(message, CALL_TIMEOUT);
         within(CALL_TIMEOUT, self.client.join(request)).await.map(|_| ())
@@ -241,6 +243,22 @@ impl Member {
     pub async fn transfer_leadership(&mut self, target: MemberId) -> Result<(), CallError> {
         let request = self.request(wire::TransferLeadershipRequest { target: target.to_string() }, CALL_TIMEOUT);
         within(CALL_TIMEOUT, self.client.transfer_leadership(request)).await.map(|_| ())
+    }
+
+    /// Raises the feature level of the cluster. A level that holds already succeeds.
+    ///
+    /// # Errors
+    /// Returns an error with the reason if the leader refused, also if it is of a version without levels. Returns an error
+    /// without a reason if the outcome is unknown. It is safe to repeat the call.
+    pub async fn raise_feature_level(&mut self, to: u32) -> Result<(), CallError> {
+        let request = self.request(wire::RaiseFeatureLevelRequest { to }, CALL_TIMEOUT);
+        match within(CALL_TIMEOUT, self.client.raise_feature_level(request)).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.code == Code::Unimplemented => {
+                Err(CallError { refusal: Some(RefusalReason::LevelHeld), ..error })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Starts a backup, or reports its state if the backup with this name was started before.
@@ -308,4 +326,21 @@ fn explain(status: &Status) -> String {
 /// The report of a member that refuses the cluster's token.
 fn stranger(message: String) -> Report {
     Report { error: Some(message), ..Report::of_phase(MemberPhase::Member) }
+}
+
+#[cfg(test)]
+mod tests {
+    use tower::util::service_fn;
+
+    use super::*;
+
+    /// A member of a version without levels does not know the call. It holds the level back, and nothing fails.
+    #[tokio::test]
+    async fn a_member_that_knows_no_levels_holds_them_back() {
+        let former = |_: http::Request<Body>| async { Ok(Status::unimplemented("no such call").into_http()) };
+        let members = Members::over(move |_| Ok(BoxCloneService::new(service_fn(former))));
+        let mut member = members.at("10.0.0.1", None).expect("an address");
+        let error = member.raise_feature_level(2).await.expect_err("the call is not known");
+        assert_eq!(error.refusal, Some(RefusalReason::LevelHeld));
+    }
 }

@@ -2,11 +2,14 @@
 //! its meaning is never guessed.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use plan::action::Change;
 use plan::identity::{BackupPlace, ClusterIdentity};
 use plan::ids::{ClusterId, MemberId, NotAnId};
-use plan::observed::member::{Configuration, MemberInfo, MemberPhase, Progress, RaftRole, Report, RestoreProgress};
+use plan::observed::member::{
+    Configuration, MemberInfo, MemberPhase, Progress, RaftRole, RepairProgress, Report, RestoreProgress, Space,
+};
 use proto::admin as wire;
 
 use super::reasons;
@@ -33,6 +36,8 @@ pub(super) fn report(said: wire::DescribeResponse) -> Result<Report, Unreadable>
         wire::Phase::Member => MemberPhase::Member,
         wire::Phase::Removed => MemberPhase::Removed,
         wire::Phase::Damaged => MemberPhase::Damaged,
+        wire::Phase::TooNew => MemberPhase::TooNew,
+        wire::Phase::Repairing => MemberPhase::Repairing,
         wire::Phase::Unspecified => return Err(Unreadable::Phase(said.phase)),
     };
     let role = match said.role() {
@@ -67,6 +72,23 @@ pub(super) fn report(said: wire::DescribeResponse) -> Result<Report, Unreadable>
             bytes_total: restore.bytes_total,
             cause: reasons::cause(restore.cause_code, &restore.cause),
         }),
+        // A former member says nothing of levels: it supports only the first one.
+        level: said.feature_level.max(1),
+        supports: said.feature_level_supported.max(1),
+        space: said.space.map(|space| Space {
+            total: space.total_bytes,
+            free: space.free_bytes,
+            reserve: space.reserve_bytes,
+            below: space.below,
+            writes_refused: space.writes_refused,
+        }),
+        repair: said.repair.map(|repair| RepairProgress {
+            bytes_done: repair.bytes_done,
+            bytes_total: repair.bytes_total,
+            stalled: Duration::from_millis(repair.stalled_ms),
+            what: repair.what,
+        }),
+        corrupt: said.corrupt,
     })
 }
 
@@ -195,6 +217,35 @@ mod tests {
         let configuration = report.configuration.expect("sent");
         assert_eq!((configuration.index, configuration.learners), (4, BTreeSet::from([MemberId(0xb2)])));
         assert_eq!(report.error, None);
+    }
+
+    #[test]
+    fn a_former_member_that_says_nothing_of_levels_supports_the_first() {
+        let said = wire::DescribeResponse { phase: wire::Phase::Member as i32, ..wire::DescribeResponse::default() };
+        let report = report(said).expect("well-formed");
+        assert_eq!((report.level, report.supports, report.space, report.corrupt), (1, 1, None, false));
+    }
+
+    #[test]
+    fn levels_space_and_repairs_are_read() {
+        let space = wire::Space { total_bytes: 9, free_bytes: 2, reserve_bytes: 3, below: true, writes_refused: true };
+        let repair = wire::Repair { bytes_done: 4, bytes_total: 5, stalled_ms: 6_000, what: "from b2".to_owned() };
+        let said = wire::DescribeResponse {
+            phase: wire::Phase::Repairing as i32,
+            feature_level: 2,
+            feature_level_supported: 3,
+            space: Some(space),
+            repair: Some(repair),
+            corrupt: true,
+            ..wire::DescribeResponse::default()
+        };
+        let report = report(said).expect("well-formed");
+        assert_eq!((report.phase, report.level, report.supports), (MemberPhase::Repairing, 2, 3));
+        assert_eq!(report.space.map(|space| (space.free, space.below, space.writes_refused)), Some((2, true, true)));
+        assert_eq!(report.repair.map(|it| (it.bytes_done, it.stalled)), Some((4, Duration::from_secs(6))));
+        assert!(report.corrupt);
+        let too_new = wire::DescribeResponse { phase: wire::Phase::TooNew as i32, ..Default::default() };
+        assert_eq!(super::report(too_new).expect("well-formed").phase, MemberPhase::TooNew);
     }
 
     #[test]

@@ -44,6 +44,8 @@ fn reason(number: i32) -> RefusalReason {
         Ok(Wire::LearnerBehind) => RefusalReason::LearnerBehind,
         Ok(Wire::QuorumAtRisk) => RefusalReason::QuorumAtRisk,
         Ok(Wire::NotServing) => RefusalReason::NotServing,
+        Ok(Wire::TooOld) => RefusalReason::TooOld,
+        Ok(Wire::LevelHeld) => RefusalReason::LevelHeld,
         Ok(Wire::Unspecified) | Err(_) => RefusalReason::Unrecognized { number },
     }
 }
@@ -98,7 +100,7 @@ mod tests {
     /// The reason's number decides, because a later version may change the reason's name.
     #[test]
     fn a_member_of_today_sends_both_and_the_number_decides() {
-        for number in 1..=14 {
+        for number in 1..=16 {
             let reason = refusal(&trailers(Some(number), Some("Renamed"))).expect("a reason");
             assert!(RefusalReason::KNOWN.contains(&reason), "{number} is {reason:?}");
         }

@@ -64,8 +64,9 @@ enum ActError {
     /// observes again.
     #[error("the cluster changed since it was observed")]
     MovedOn,
-    /// The leader refuses until a member has caught up. This is not a failure: a later pass tries again.
-    #[error("the leader waits for a member to catch up")]
+    /// The leader refuses until a member has caught up, or states that it supports the feature level. This is not a failure: a
+    /// later pass tries again.
+    #[error("the leader waits for a member")]
     NotYet,
 }
 
@@ -332,13 +333,16 @@ impl Executor<'_> {
             MemberAction::Restore { member: _, cluster, token, id, info, place } => {
                 member.restore(*cluster, token, *id, info, place).await
             }
-            MemberAction::Join { member: _, cluster, token, id, info } => member.join(*cluster, token, *id, info).await,
+            MemberAction::Join { member: _, cluster, token, id, info, level } => {
+                member.join(*cluster, token, *id, info, *level).await
+            }
             MemberAction::ChangeMembership { leader: _, change } => {
                 let outcome = member.change_membership(change).await;
                 self.remember_refusal(outcome.as_ref().err());
                 outcome
             }
             MemberAction::TransferLeadership { leader: _, target } => member.transfer_leadership(*target).await,
+            MemberAction::RaiseFeatureLevel { leader: _, to } => member.raise_feature_level(*to).await,
         }
     }
 
@@ -468,6 +472,8 @@ mod tests {
         let error =
             |refusal| meaning(CallError { code: tonic::Code::FailedPrecondition, refusal, message: String::new() });
         assert!(matches!(error(Some(RefusalReason::LearnerBehind)), ActError::NotYet));
+        assert!(matches!(error(Some(RefusalReason::LevelHeld)), ActError::NotYet));
+        assert!(matches!(error(Some(RefusalReason::TooOld)), ActError::Call(_)));
         assert!(matches!(error(Some(RefusalReason::Stale)), ActError::MovedOn));
         assert!(matches!(error(Some(RefusalReason::Unrecognized { number: 99 })), ActError::Call(_)));
         assert!(matches!(error(None), ActError::Call(_)));

@@ -26,7 +26,7 @@ use plan::desired::stateful_set;
 use plan::ids::Token;
 use plan::names::{self, Ordinal};
 use plan::observed::failure::FailureCause;
-use plan::observed::member::Answer;
+use plan::observed::member::{Answer, MemberPhase};
 use plan::observed::{Linearizable, Observed, ObservedMember, ObservedServices, Probe, Warning};
 use plan::pointer;
 use tokio::time::Instant;
@@ -328,9 +328,13 @@ async fn ask_members(observed: &mut Observed, token: Option<&Token>, context: &C
 fn remember_heard(observed: &Observed, context: &Context) {
     let heard = observed.heard();
     context.remember(observed.uid(), |memory| {
-        memory.silent.retain(|ordinal, _| !heard.contains(ordinal));
+        memory.silent.retain(|ordinal, _| !heard.contains_key(ordinal));
         memory.heard.retain(|ordinal, _| observed.members.contains_key(ordinal));
-        memory.heard.extend(heard.into_iter().map(|ordinal| (ordinal, Instant::now())));
+        for (ordinal, ago) in heard {
+            // The clock does not reach back before the start of the machine.
+            let Some(at) = Instant::now().checked_sub(ago) else { continue };
+            memory.heard.entry(ordinal).and_modify(|last| *last = at.max(*last)).or_insert(at);
+        }
     });
 }
 
@@ -372,7 +376,7 @@ async fn probe(observed: &Observed, token: Option<&Token>, context: &Context) ->
     }
     let leader = observed.configuration.as_ref()?.leader;
     let other = observed.members.iter().find(|(ordinal, member)| {
-        **ordinal != leader && matches!(&member.answer, Some(Answer::Report(report)) if report.cluster.is_some())
+        **ordinal != leader && matches!(&member.answer, Some(Answer::Report(report)) if report.phase == MemberPhase::Member && report.cluster.is_some())
     });
     let probing = other.map_or(leader, |(ordinal, _)| *ordinal);
     let outcome: Result<_, CallError> = match reach(observed, probing, token, context) {

@@ -54,18 +54,24 @@ impl Moving {
             configured().count(),
             first.name
         );
-        let unfit = configured().filter(|seat| seat.ordinal != first.ordinal).find_map(|seat| {
-            let obstacle = obstacle(seat)?;
-            Some(Note::new(obstacle.reason, format!("{}: {}", seat.name, obstacle.message)))
-        });
+        let unfit = configured()
+            .filter(|seat| seat.ordinal != first.ordinal)
+            .find_map(|seat| Some(named(seat, &obstacle(seat)?)));
         let blocked = unfit.or_else(|| to_restart(configured(), &settings(valid, store)));
+        // Its data may be the newest, and a newer program serves it again.
+        let is_too_new = first.health == Health::TooNew;
+        let too_new = || obstacle(first).filter(|_| is_too_new).map(|it| named(first, &it));
+        let blocked = blocked.or_else(too_new);
         let newcomers = roster.seats.values().filter(|seat| is_newcomer(seat, configuration)).count();
         // While there are more members than wanted, a move has begun, and is finished.
         let is_begun = configured().count() + newcomers > valid.total();
         let is_complete = configuration.voters.len() == valid.voters
             && configuration.learners.len() == valid.learners
             && newcomers == 0;
-        let now = first.id.filter(|_| !first.on_trial).filter(|_| is_begun || (is_complete && blocked.is_none()));
+        let now = first
+            .id
+            .filter(|_| !first.on_trial && !is_too_new)
+            .filter(|_| is_begun || (is_complete && blocked.is_none()));
         Self { now, blocked, message }
     }
 
@@ -94,6 +100,10 @@ fn obstacle(seat: &Seat<'_>) -> Option<Note> {
         return Some(Note::new(Reason::MembersNotReady, "its pod is being stopped"));
     }
     (!seat.health.caught_up()).then(|| Note::new(Reason::LearnerBehind, "it catches up with the leader"))
+}
+
+fn named(seat: &Seat<'_>, obstacle: &Note) -> Note {
+    Note::new(obstacle.reason, format!("{}: {}", seat.name, obstacle.message))
 }
 
 /// Reports a member that has to restart with new settings, or has not served with them yet. Restarts come first, because

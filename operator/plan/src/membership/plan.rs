@@ -130,7 +130,7 @@ fn preference(roster: &Roster<'_>, id: MemberId) -> u8 {
     match roster.health(id) {
         Health::Serving { leads: true, .. } => 0,
         Health::Serving { .. } => 1,
-        Health::Alone | Health::Joined | Health::Restoring | Health::Blank => 2,
+        Health::Alone | Health::TooNew | Health::Joined | Health::Restoring | Health::Blank => 2,
         Health::Silent { .. } => 3,
         Health::Unreachable { .. } => 4,
         Health::Lost(_) | Health::Removed => 5,

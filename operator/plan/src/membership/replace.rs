@@ -1,5 +1,5 @@
 //! Replacement of members with lost disks or lost machines. Owns which members are given up: never one on trial, because
-//! it may serve again with its former settings. Does not own which members replace them (`plan.rs`).
+//! it may serve again with its former settings, and never one whose program is too old for its data. Does not own which members replace them (`plan.rs`).
 
 use std::collections::BTreeSet;
 
@@ -38,6 +38,11 @@ pub(crate) fn replaced(wanted: Wanted, configuration: &Configuration, roster: &R
     let voters = replaced.iter().filter(|id| configuration.is_voter(**id)).count();
     assert!(voters <= wanted.replacements_max, "no more voters are replaced than the spec allows");
     debug_assert!(replaced.iter().all(|id| !roster.health(*id).serves()), "a member that serves is not replaced");
+    let is_too_new = |id: &MemberId| roster.health(*id) == Health::TooNew;
+    assert!(
+        !replaced.iter().any(is_too_new),
+        "a member that is too old for its data serves again with a newer program"
+    );
     let on_trial = |id: &MemberId| roster.by_id(*id).is_some_and(|seat| seat.on_trial);
     assert!(!replaced.iter().any(on_trial), "a member on trial may serve again with its former settings");
     replaced

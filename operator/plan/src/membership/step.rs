@@ -170,6 +170,9 @@ impl View<'_> {
 
     fn admit_one(&self, seat: &Seat<'_>) -> Option<Action> {
         let blank = seat.blank_id()?;
+        if self.too_old(seat).is_some() {
+            return None;
+        }
         match seat.id {
             None => Some(ObjectAction::Announce { set: Seen::of(&seat.set?.metadata), id: blank }.into()),
             Some(id) if id == blank => {
@@ -179,11 +182,25 @@ impl View<'_> {
                     token: self.identity.token.clone(),
                     id,
                     info: info(self.valid, seat.ordinal),
+                    level: self.observed.level(),
                 };
                 Some(join.into())
             }
             Some(_) => None,
         }
+    }
+
+    /// The reason why a blank member is not admitted; `None` if its program supports the feature level of the cluster.
+    fn too_old(&self, seat: &Seat<'_>) -> Option<Note> {
+        let (level, report) = (self.observed.level(), seat.report?);
+        if report.phase != MemberPhase::Blank || report.supports >= level {
+            return None;
+        }
+        let message = format!(
+            "{}: its program supports feature level {}, and the cluster's data is at level {level}: set an image that supports level {level}",
+            seat.name, report.supports
+        );
+        Some(Note::new(Reason::MemberTooOld, message))
     }
 
     /// Requests the target if it differs from the present configuration and is safe. Returns the number of voters
@@ -293,7 +310,11 @@ impl View<'_> {
 
     /// The reason why the next step waits for a member; `None` if it waits for no member.
     fn waits_for(&self, plan: &MembershipPlan) -> Option<Note> {
-        let seat = plan.lagging.iter().filter_map(|ordinal| self.roster.seats.get(ordinal)).next()?;
+        let mut seats = plan.lagging.iter().filter_map(|ordinal| self.roster.seats.get(ordinal));
+        if let Some(note) = seats.clone().find_map(|seat| self.too_old(seat)) {
+            return Some(note);
+        }
+        let seat = seats.next()?;
         if let Some(trouble) = troubles::of(seat) {
             return Some(Note::new(trouble.reason, format!("{}: {}", seat.name, trouble.message)));
         }

@@ -2,6 +2,7 @@
 //! format (the shell's `member/convert.rs` reads it).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -53,6 +54,16 @@ pub struct Report {
     pub error: Option<String>,
     /// Progress of a restore.
     pub restore: Option<RestoreProgress>,
+    /// The cluster's feature level, as far as the member has applied it; at least 1.
+    pub level: u32,
+    /// The highest feature level that the member's program supports; at least 1.
+    pub supports: u32,
+    /// Space of the member's volume; `None` if the member does not watch it.
+    pub space: Option<Space>,
+    /// Progress of a repair; `None` unless the member repairs its disk.
+    pub repair: Option<RepairProgress>,
+    /// Whether the alarm CORRUPT is raised, as far as the member knows: members' keyspaces differ.
+    pub corrupt: bool,
 }
 
 impl Report {
@@ -73,6 +84,11 @@ impl Report {
             version: String::new(),
             error: None,
             restore: None,
+            level: 1,
+            supports: 1,
+            space: None,
+            repair: None,
+            corrupt: false,
         }
     }
 }
@@ -88,8 +104,12 @@ pub enum MemberPhase {
     Member,
     /// The member was removed by a committed configuration.
     Removed,
-    /// The member's disk is damaged, and a restart does not repair the damage.
+    /// The member's disk is damaged, and neither a restart nor another member repairs the damage.
     Damaged,
+    /// The member's disk holds what only a newer program reads. Nothing is lost.
+    TooNew,
+    /// The member fetches from other members what its disk has lost. It neither votes nor serves.
+    Repairing,
 }
 
 /// Role of a member in Raft.
@@ -140,6 +160,34 @@ pub struct RestoreProgress {
     pub bytes_total: u64,
     /// The reason why the restore stopped; `None` while it runs.
     pub cause: Option<FailureCause>,
+}
+
+/// Space of the volume that holds a member's log and snapshots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Space {
+    /// Size of the volume, in bytes.
+    pub total: u64,
+    /// Free bytes.
+    pub free: u64,
+    /// Bytes that the member keeps free for a snapshot and for deletions.
+    pub reserve: u64,
+    /// Whether less than the reserve is free. The member does not campaign then, and transfers leadership.
+    pub below: bool,
+    /// Whether the member leads and refuses puts, because no quorum of voters is above its reserve.
+    pub writes_refused: bool,
+}
+
+/// Progress of a repair.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RepairProgress {
+    /// Number of bytes that were fetched.
+    pub bytes_done: u64,
+    /// Number of bytes to fetch; 0 while unknown.
+    pub bytes_total: u64,
+    /// Time since the last byte arrived.
+    pub stalled: Duration,
+    /// What is repaired, and from which member.
+    pub what: String,
 }
 
 /// Name and addresses of a member, which are replicated with the configuration.

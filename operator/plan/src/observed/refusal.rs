@@ -75,6 +75,10 @@ reasons! {
     QuorumAtRisk = "QuorumAtRisk",
     /// The member is not part of a cluster, or cannot serve.
     NotServing = "NotServing",
+    /// The member that is called, or one that the change adds, does not support the cluster's feature level.
+    TooOld = "TooOld",
+    /// A member of the configuration does not support the requested feature level, or does not state that it does.
+    LevelHeld = "LevelHeld",
     /// The member gave a reason that is none of the above.
     Other = "Other",
 }
@@ -85,7 +89,7 @@ pub enum AfterRefusal {
     /// Observe again immediately: the configuration or the leader changed meanwhile, an earlier change is not
     /// finished, or the leader has not committed an entry of its term yet.
     ObserveAgain,
-    /// Observe again later, because a member has to catch up first.
+    /// Observe again later, because a member has to catch up first, or to state that it supports the feature level.
     Wait,
     /// Report a failure and retry with backoff.
     Fail,
@@ -98,7 +102,7 @@ impl RefusalReason {
     pub fn then(self) -> AfterRefusal {
         match self {
             Self::NotLeader | Self::Stale | Self::InFlight | Self::TermNotCommitted => AfterRefusal::ObserveAgain,
-            Self::LearnerBehind => AfterRefusal::Wait,
+            Self::LearnerBehind | Self::LevelHeld => AfterRefusal::Wait,
             Self::Transferring
             | Self::NoVoters
             | Self::TooManyVoters
@@ -108,6 +112,7 @@ impl RefusalReason {
             | Self::NotLearner
             | Self::QuorumAtRisk
             | Self::NotServing
+            | Self::TooOld
             | Self::Other
             | Self::Unrecognized { .. } => AfterRefusal::Fail,
         }
@@ -119,6 +124,7 @@ impl RefusalReason {
         match self {
             Self::LearnerBehind => Reason::LearnerBehind,
             Self::QuorumAtRisk => Reason::UnsafeChange,
+            Self::TooOld | Self::LevelHeld => Reason::MemberTooOld,
             Self::NotLeader | Self::Stale | Self::InFlight | Self::TermNotCommitted => Reason::ChangeInFlight,
             Self::Transferring
             | Self::NoVoters

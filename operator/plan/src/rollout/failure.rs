@@ -45,9 +45,15 @@ fn one(valid: &ValidatedCluster<'_>, observed: &Observed, seat: &Seat<'_>) -> Op
         return None;
     }
     let failure = |what, said_why| Some(Failure { name: seat.name.clone(), what, said_why });
-    if let Some(report) = seat.report.filter(|report| report.phase == MemberPhase::Damaged) {
+    if let Some(report) = seat.report {
         let said = report.error.as_deref().unwrap_or_default();
-        return failure(format!("refuses its disk: {said}"), true);
+        match report.phase {
+            MemberPhase::Damaged => return failure(format!("refuses its disk: {said}"), true),
+            MemberPhase::TooNew => {
+                return failure(format!("runs a program that is too old for its data: {said}"), true);
+            }
+            _ => {}
+        }
     }
     if let Some(ended) = ended(pod) {
         let said = said(ended);

@@ -23,9 +23,13 @@ impl Rollout<'_> {
         let mut record = self.completed(read).or_else(|| former.cloned())?;
         if let Some(former) = former {
             record.versions.clone_from(&former.versions);
+            record.level = former.level;
         }
-        for (image, version) in downgrade::reported(self.roster) {
-            record.note_version(image, version);
+        record.note_level(downgrade::level(self.roster));
+        for (image, reported) in downgrade::reported(self.roster) {
+            if reported.version.is_some() || reported.supports > 1 {
+                record.note_version(image, reported.text, reported.supports);
+            }
         }
         let record = record.to_annotation();
         let written = annotation(&service.metadata, names::ANNOTATION_COMPLETED_ROLLOUT) == Some(record.as_str());
@@ -50,11 +54,11 @@ impl Rollout<'_> {
         let settings: BTreeSet<Option<&str>> = self.members().map(Seat::settings).collect();
         let digest = settings.first().copied().flatten().filter(|_| settings.len() == 1)?.to_owned();
         debug_assert!(!digest.is_empty(), "members run some settings");
-        let versions = Vec::new();
+        let (versions, level) = (Vec::new(), None);
         if digest == self.wanted {
             let (image, image_pull_policy) = (self.valid.image.clone(), self.valid.image_pull_policy.clone());
             let settings = Some(settings_json(self.valid, self.store));
-            return Some(CompletedRollout { image, image_pull_policy, digest, settings, versions });
+            return Some(CompletedRollout { image, image_pull_policy, digest, settings, versions, level });
         }
         // The spec asks for other settings already, therefore those that run are not known.
         if self.valid.completed.as_ref().is_some_and(|completed| completed.digest == digest) {
@@ -63,7 +67,7 @@ impl Rollout<'_> {
         let image = self.members().find_map(|seat| seat.pod.and_then(image_of_pod))?.to_owned();
         let set = self.roster.seats.values().find_map(|seat| seat.set);
         let image_pull_policy = set.and_then(image_pull_policy_of).map(str::to_owned);
-        Some(CompletedRollout { image, image_pull_policy, digest, settings: None, versions })
+        Some(CompletedRollout { image, image_pull_policy, digest, settings: None, versions, level })
     }
 
     /// Annotates the pods of members that were restarted with other settings than the last completed rollout's and have

@@ -72,6 +72,7 @@ fn has_data(health: Health) -> bool {
         | Health::Restoring
         | Health::Silent { .. }
         | Health::Unreachable { .. }
+        | Health::TooNew
         | Health::Lost(Loss::Damaged)
         | Health::Removed => true,
         Health::Blank | Health::Lost(Loss::Wiped | Loss::Vanished | Loss::Foreign | Loss::Tombstoned) => false,

@@ -8,7 +8,7 @@ use crate::observed::Observed;
 use crate::observed::member::{RaftRole, Report};
 use crate::quorum::majority;
 use crate::roster::{Health, Roster, Seat};
-use crate::troubles;
+use crate::troubles::{self, is_repairing};
 
 /// Maximum number of listed members; the schema sets the limit.
 const MEMBERS_MAX: usize = 128;
@@ -93,6 +93,8 @@ fn health(seat: &Seat<'_>, observed: &Observed) -> MemberHealth {
         Health::Serving { .. } => MemberHealth::CatchingUp,
         Health::Blank => MemberHealth::Blank,
         Health::Restoring => MemberHealth::Restoring,
+        Health::TooNew => MemberHealth::TooNew,
+        Health::Silent { .. } | Health::Unreachable { .. } if is_repairing(seat) => MemberHealth::Repairing,
         Health::Silent { .. } if !seat.is_pod_ready() && seat.id.is_none() => MemberHealth::Starting,
         Health::Silent { .. } | Health::Unreachable { .. } => MemberHealth::Unreachable,
         Health::Lost(crate::roster::Loss::Damaged) => MemberHealth::Damaged,

@@ -72,6 +72,7 @@ pub fn is_obstacle(reason: Reason) -> bool {
             | Reason::Deleting
             | Reason::NoLeader
             | Reason::MembersNotReady
+            | Reason::MemberRepairing
             | Reason::LearnerBehind
             | Reason::ChangeInFlight
             | Reason::StoreReachable

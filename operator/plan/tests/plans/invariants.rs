@@ -290,3 +290,20 @@ fn a_growth_of_another_version_of_the_claim_is_caught() {
     claim.metadata.resource_version = Some("2".to_owned());
     check(&observed, &[late]);
 }
+
+/// The member would be replaced by one that serves.
+#[test]
+#[should_panic(expected = "a member that is too old for its data stays")]
+fn a_change_that_replaces_a_member_that_is_too_old_is_caught() {
+    let (observed, _) = planned(&GROWS.replace("member 3 is c3", "member 3 too-new c3"));
+    check(&observed, &[change(&[0xa1, 0xb2, 0xd4], &[])]);
+}
+
+/// Nothing is recorded to which a rollout could be taken back.
+#[test]
+#[should_panic(expected = "a raise follows a rollout")]
+fn a_raise_before_a_rollout_is_recorded_is_caught() {
+    let (observed, _) = planned(&GROWS.replace("leader", "leader supports 2"));
+    let raise = MemberAction::RaiseFeatureLevel { leader: Ordinal(1), to: 2 };
+    check(&observed, &[raise.into()]);
+}

@@ -7,6 +7,7 @@
 mod backup;
 mod identity;
 mod invariants;
+mod levels;
 mod observed;
 mod ownership;
 mod refused;

@@ -28,7 +28,8 @@
 //! member 2 blank b2                   the member answers and its volume is empty
 //! member 3 silent 20                  the member has not answered for 20 seconds
 //! member 4 restoring a1 [failed Cause]
-//! member 5 damaged e5 | removed e5 | foreign
+//! member 5 damaged e5 | removed e5 | foreign | too-new e5 | repairing e5 stalled 30
+//! ... level 2 | supports 2 | low-disk | writes-refused | corrupt      what the member reports
 //! ... announced d4                    the StatefulSet carries this ID; those of the identity's members always do
 //! ... unscheduled | unbound           the pod fits no node; the volume is not bound
 //! ... outdated                        the pod has other settings than the spec asks for
@@ -43,6 +44,7 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -56,7 +58,7 @@ use plan::ids::{ClusterId, MemberId, Token};
 use plan::names::{self, Ordinal};
 use plan::observed::failure::FailureCause;
 use plan::observed::member::{
-    Answer, Configuration, MemberInfo, MemberPhase, Progress, RaftRole, Report, RestoreProgress,
+    Answer, Configuration, MemberInfo, MemberPhase, Progress, RaftRole, RepairProgress, Report, RestoreProgress, Space,
 };
 use plan::observed::refusal::RefusalReason;
 use plan::observed::{Entropy, Linearizable, Observed, ObservedMember, ObservedServices, OperatorSettings, Refusal};
@@ -175,7 +177,7 @@ impl Draft {
     }
 
     fn answer(&mut self, ordinal: Ordinal, words: &[&str]) -> Option<Answer> {
-        let report = match words {
+        let mut report = match words {
             ["is", who, ..] => {
                 let lag = if words.contains(&"lags") { 5_000 } else { 0 };
                 let progress = Progress { matched: LAST_INDEX - lag, active: true, snapshotting: false };
@@ -201,6 +203,8 @@ impl Draft {
                 report
             }
             ["damaged", who, ..] => report(id(who), MemberPhase::Damaged, Some(CLUSTER)),
+            ["too-new", who, ..] => report(id(who), MemberPhase::TooNew, Some(CLUSTER)),
+            ["repairing", who, ..] => report(id(who), MemberPhase::Repairing, Some(CLUSTER)),
             ["removed", who, ..] => report(id(who), MemberPhase::Removed, Some(CLUSTER)),
             ["foreign", ..] => report(MemberId(0xffff), MemberPhase::Member, Some(ANOTHER)),
             ["silent", seconds, ..] => {
@@ -209,6 +213,7 @@ impl Draft {
             }
             _ => return None,
         };
+        say(&mut report, words);
         Some(Answer::Report(Box::new(report)))
     }
 
@@ -418,19 +423,28 @@ fn configuration(index: u64, words: &[&str]) -> Configuration {
 fn report(id: MemberId, phase: MemberPhase, cluster: Option<ClusterId>) -> Report {
     Report {
         id: Some(id),
-        phase,
         cluster,
         role: RaftRole::Follower,
-        leader: None,
         term: 1,
         commit: LAST_INDEX,
         last: LAST_INDEX,
-        configuration: None,
-        progress: BTreeMap::new(),
         version: "1".to_owned(),
-        error: None,
-        restore: None,
+        ..Report::of_phase(phase)
     }
+}
+
+/// What a member says of its program and its volume.
+fn say(report: &mut Report, words: &[&str]) {
+    let after = |word| words.iter().position(|found| *found == word).and_then(|at| words.get(at + 1)).copied();
+    let level = |word| after(word).map_or(1, |level| u32::try_from(number(level)).expect("small"));
+    (report.level, report.supports) = (level("level"), level("supports"));
+    let stalled = after("stalled").map(|seconds| Duration::from_secs(number(seconds)));
+    report.repair =
+        stalled.map(|stalled| RepairProgress { stalled, bytes_done: 5, bytes_total: 9, what: String::new() });
+    let (below, writes_refused) = (words.contains(&"low-disk"), words.contains(&"writes-refused"));
+    let space = Space { total: 1 << 30, free: 41 << 20, reserve: 120 << 20, below, writes_refused };
+    report.space = (below || writes_refused).then_some(space);
+    report.corrupt = words.contains(&"corrupt");
 }
 
 fn made<T: serde::de::DeserializeOwned>(kind: &str, name: &str, rest: &Value) -> T {

@@ -110,5 +110,6 @@ fn called(call: &MemberAction) -> String {
             ids(&change.learners)
         ),
         MemberAction::TransferLeadership { target, .. } => format!("transfer to {:x}", target.0),
+        MemberAction::RaiseFeatureLevel { to, .. } => format!("raise to level {to}"),
     }
 }

@@ -98,7 +98,7 @@ fn a_change_that_waits_for_a_leader_says_so() {
     assert!(rollout.message.expect("it says why").contains("elect a leader"));
     let why = |observed: &Observed| planned(observed).status.rollout.and_then(|rollout| rollout.message);
     let mut record = recorded_by(&unrecorded(THREE)).expect("all run the same");
-    record.note_version("raft-node:2", "0.9");
+    record.note_version("raft-node:2", "0.9", 1);
     note(&mut observed, &record);
     assert!(why(&observed).expect("it says why").contains("0.9.0"), "it is a downgrade");
     let mut wiped = changed(ONE);

@@ -168,7 +168,7 @@ fn a_member_that_serves_on_trial_waits_for_its_turn() {
 fn a_refused_downgrade_reaches_no_member_that_failed() {
     let mut observed = crashed(THREE, 2, 1, "bad flag");
     let mut record = plan::completed::CompletedRollout::read(&observed).expect("it is recorded");
-    record.note_version("raft-node:0", "0.9");
+    record.note_version("raft-node:0", "0.9", 1);
     note(&mut observed, &record);
     observed.cluster.spec.image = Some("raft-node:0".to_owned());
     assert_eq!(taken(&observed), [""; 0]);

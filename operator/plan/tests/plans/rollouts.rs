@@ -388,7 +388,7 @@ fn a_corrected_change_reaches_the_member_that_failed_first() {
 fn a_downgrade_is_refused_unless_a_person_allows_it() {
     let mut observed = changed(THREE);
     let mut record = CompletedRollout::read(&observed).expect("it is recorded");
-    record.note_version("raft-node:2", "0.9");
+    record.note_version("raft-node:2", "0.9", 1);
     note(&mut observed, &record);
     let (status, reason, message) = condition(&observed, "Stalled");
     assert_eq!((status.as_str(), reason.as_str()), ("True", "DowngradeRefused"));
@@ -425,7 +425,7 @@ fn flags_that_protect_are_written_unless_the_image_is_known_to_lack_them() {
         let mut record = CompletedRollout::read(&observed).expect("it is recorded");
         record.versions.clear();
         if let Some(version) = version {
-            record.note_version("raft-node:1", version);
+            record.note_version("raft-node:1", version, 1);
         }
         note(&mut observed, &record);
         observed.cluster.spec.replicas = 4;

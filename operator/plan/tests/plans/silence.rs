@@ -1,10 +1,13 @@
 //! Silence: since when a member answers neither the operator nor the leader, and which members were heard.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::PodCondition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use plan::names::Ordinal;
 use plan::observed::Observed;
+use plan::observed::member::Answer;
 
 use crate::observed::parse;
 use crate::rollout_cases::{ago, member, pod, replaces};
@@ -34,12 +37,37 @@ fn silence_counts_from_the_time_at_which_the_member_was_heard_last() {
 #[test]
 fn a_member_is_heard_by_the_operator_or_by_the_leader() {
     let mut observed = silent();
-    assert_eq!(observed.heard(), [Ordinal(1), Ordinal(2)].into());
+    let heard = |observed: &Observed| observed.heard().into_keys().collect::<Vec<_>>();
+    assert_eq!(heard(&observed), [Ordinal(1), Ordinal(2)]);
     let unheard = member(&mut observed, 3).answer.clone();
     member(&mut observed, 2).answer = unheard.clone();
-    assert_eq!(observed.heard(), [Ordinal(1), Ordinal(2)].into(), "the leader receives its answers");
+    assert_eq!(heard(&observed), [Ordinal(1), Ordinal(2)], "the leader receives its answers");
     member(&mut observed, 1).answer = unheard;
     assert!(observed.heard().is_empty(), "the leader does not answer");
     let alone = parse("identity a1 b2 c3 formed\nmember 1 is a1 leader\nmember 2 alone b2\nmember 3 silent 1");
-    assert_eq!(alone.heard(), [Ordinal(1), Ordinal(2)].into(), "it answers the operator");
+    assert_eq!(heard(&alone), [Ordinal(1), Ordinal(2)], "it answers the operator");
+}
+
+/// A repair may take longer than the replacement delay, and its process may end meanwhile. The pod has not been ready since
+/// the repair began.
+#[test]
+fn a_member_that_repairs_its_disk_is_heard_when_the_repair_made_progress_last() {
+    let mut observed = silent();
+    let repairing = |stalled: u64| {
+        let text = format!("member 3 repairing c3 stalled {stalled}");
+        parse(&text).members.remove(&Ordinal(3)).and_then(|member| member.answer)
+    };
+    for (stalled, gone) in [(59, false), (60, true)] {
+        member(&mut observed, 3).answer = repairing(stalled);
+        assert_eq!(observed.heard()[&Ordinal(3)], Duration::from_secs(stalled));
+        assert_eq!(replaces(&observed), gone, "nothing has arrived for {stalled} s");
+    }
+    let since = observed.now;
+    member(&mut observed, 3).answer = Some(Answer::Silent { since, error: "its process ended".to_owned() });
+    assert!(replaces(&observed), "an operator that has just started knows only the pod");
+    member(&mut observed, 3).heard = Some(ago(&observed, 7));
+    assert!(!replaces(&observed), "the repair made progress 7 s ago");
+    member(&mut observed, 3).heard = None;
+    member(&mut observed, 3).answer = repairing(u64::MAX);
+    assert!(replaces(&observed), "no time is too long");
 }

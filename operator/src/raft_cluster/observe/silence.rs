@@ -60,18 +60,14 @@ fn lead(observed: &mut Observed) {
     let progress = Progress { matched: 1, active: true, snapshotting: false };
     let report = Report {
         id: Some(MemberId(2)),
-        phase: MemberPhase::Member,
-        cluster: None,
         role: RaftRole::Leader,
         leader: Some(MemberId(2)),
         term: 1,
         commit: 1,
         last: 1,
-        configuration: None,
         progress: [(MemberId(1), progress)].into(),
         version: "1".to_owned(),
-        error: None,
-        restore: None,
+        ..Report::of_phase(MemberPhase::Member)
     };
     let answer = Some(Answer::Report(Box::new(report)));
     observed.members.insert(LEADER, ObservedMember { answer, ..ObservedMember::default() });

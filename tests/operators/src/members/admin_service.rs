@@ -1,7 +1,7 @@
 //! A member's admin service: status, bootstrap, restore, join, membership change and leadership transfer, with the
 //! planner's plain types. Owns the answers and refusals. Does not own the decisions of a core.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use plan::action::Change;
 use plan::ids::{ClusterId, MemberId};
 use plan::observed::failure::FailureCause;
-use plan::observed::member::{Configuration, MemberInfo, MemberPhase, RaftRole, Report, RestoreProgress};
+use plan::observed::member::{Configuration, MemberInfo, MemberPhase, Report, RestoreProgress};
 use plan::observed::refusal::RefusalReason;
 use raft::{Index, Payload, ProposalId, SnapshotMeta};
 
@@ -42,24 +42,18 @@ impl Members {
         let process = self.processes.get(pod).filter(|_| !self.lost.contains(pod))?;
         let volume = self.volumes.get(&process.volume)?;
         let durable = volume.disk.durable();
+        let phase = match (volume.tombstone, volume.cluster) {
+            (true, _) => MemberPhase::Removed,
+            (false, Some(_)) => MemberPhase::Member,
+            (false, None) => MemberPhase::Blank,
+        };
         let mut report = Report {
             id: Some(volume.id),
-            phase: match (volume.tombstone, volume.cluster) {
-                (true, _) => MemberPhase::Removed,
-                (false, Some(_)) => MemberPhase::Member,
-                (false, None) => MemberPhase::Blank,
-            },
             cluster: volume.cluster,
-            role: RaftRole::Unknown,
-            leader: None,
             term: durable.hard_state.term.0,
-            commit: 0,
             last: durable.log.back().map_or(0, |entry| entry.id.index.0),
-            configuration: None,
-            progress: BTreeMap::new(),
             version: "simulated".to_owned(),
-            error: None,
-            restore: None,
+            ..Report::of_phase(phase)
         };
         if let Some(restoring) = &process.restoring {
             report.phase = MemberPhase::Restoring;

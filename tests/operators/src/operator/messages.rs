@@ -130,6 +130,13 @@ impl Admin for AdminService {
         Ok(Response::new(wire::TransferLeadershipResponse::default()))
     }
 
+    async fn raise_feature_level(
+        &self,
+        _: Request<wire::RaiseFeatureLevelRequest>,
+    ) -> Result<Response<wire::RaiseFeatureLevelResponse>, Status> {
+        Err(Status::unimplemented("simulated members support the first level only"))
+    }
+
     async fn backup(&self, _: Request<wire::BackupRequest>) -> Result<Response<wire::BackupResponse>, Status> {
         Err(Status::unimplemented("simulated members make no backups"))
     }
@@ -174,6 +181,8 @@ fn number(reason: RefusalReason) -> i32 {
         RefusalReason::LearnerBehind => Wire::LearnerBehind,
         RefusalReason::QuorumAtRisk => Wire::QuorumAtRisk,
         RefusalReason::NotServing => Wire::NotServing,
+        RefusalReason::TooOld => Wire::TooOld,
+        RefusalReason::LevelHeld => Wire::LevelHeld,
         RefusalReason::Other | RefusalReason::Unrecognized { .. } => Wire::Unspecified,
     };
     reason as i32
@@ -186,6 +195,8 @@ fn describe(report: &Report) -> wire::DescribeResponse {
         MemberPhase::Member => wire::Phase::Member,
         MemberPhase::Removed => wire::Phase::Removed,
         MemberPhase::Damaged => wire::Phase::Damaged,
+        MemberPhase::TooNew => wire::Phase::TooNew,
+        MemberPhase::Repairing => wire::Phase::Repairing,
     };
     let role = match report.role {
         RaftRole::Unknown => wire::Role::Unspecified,
