@@ -83,6 +83,7 @@ impl Wal {
         segment.end = end;
         segment.chain = chain;
         segment.max_index = segment.max_index.max(entries.iter().map(|e| e.id.index).max());
+        self.extents.add(self.last.index, segment.header.seq, place, entries.iter().copied());
         self.next_batch += 1;
         self.last = entries.last().map_or(self.last, |e| e.id);
         if self.scratch.capacity() > SCRATCH_KEPT {
