@@ -32,6 +32,7 @@ pub use snapshot::{
     SnapshotError, SnapshotInfo, SnapshotOrigin, SnapshotReader, SnapshotReceiver, SnapshotWriter, Snapshots,
 };
 pub use storage::{Options, Recovered, Start, Storage};
+pub use wal::append::BATCH_BYTES;
 pub use wal::format::LogFormat;
 pub use wal::outline::LogOutline;
 pub use wal::read::ReadFault;

@@ -214,8 +214,8 @@ impl Storage {
         Ok(())
     }
 
-    /// Makes writes durable, in order, as one batch with one sync. If term or vote changed, they are synced before the batch. All
-    /// of the writes may be acknowledged once this method returns.
+    /// Makes writes durable, in order, as one batch with one sync, or as several if they are longer than [`crate::BATCH_BYTES`]. If
+    /// term or vote changed, they are synced before. All of the writes may be acknowledged once this method returns.
     ///
     /// # Errors
     /// Returns [`StorageError`] if a write failed or was refused. None of the writes may be acknowledged. The variants of

@@ -5,6 +5,7 @@
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod history;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use history::{Chance, FORMATS, Model, Step, dir, entry, run, segments};
@@ -14,8 +15,12 @@ use storage::{DamageKind, LogFormat, Options, ReadFault, Recovered, Storage};
 
 /// Opens a member whose segments have several extents.
 fn open(disk: &MemoryDisk, memory_bytes: u64, salt: u64) -> Recovered {
+    open_with(disk, 1 << 20, memory_bytes, salt)
+}
+
+fn open_with(disk: &MemoryDisk, segment_bytes: u64, memory_bytes: u64, salt: u64) -> Recovered {
     let format = FORMATS.into_iter().find(|format| format.unit() == disk.tear_unit()).expect("a disk for a format");
-    let options = Options { segment_bytes: 1 << 20, memory_bytes, ..history::options_for(format, salt) };
+    let options = Options { segment_bytes, memory_bytes, ..history::options_for(format, salt) };
     Storage::open(Arc::new(disk.clone()), &dir(), options).expect("it opens")
 }
 
@@ -188,4 +193,46 @@ fn a_missing_segment_is_reported() {
 fn a_blank_volume_has_no_log() {
     let mut storage = open(&history::disk(), u64::MAX, 1).storage;
     assert_eq!(storage.read_log(Index(1), Index(1), 1), Err(ReadFault::Gone));
+}
+
+/// Offset of each batch in a segment.
+fn batches_in(segment: &[u8]) -> Vec<usize> {
+    let is_open = |at: &usize| segment[at + 16..at + 24] == segment[24..32] && segment[at + 32] == 0xA1;
+    (4096..segment.len()).step_by(4096).filter(is_open).collect()
+}
+
+#[test]
+fn a_long_write_becomes_several_batches_and_a_crash_leaves_the_first_ones() {
+    let open = |disk: &MemoryDisk, salt| open_with(disk, 64 << 20, u64::MAX, salt);
+    let blank = history::disk_for(LogFormat::V2);
+    let mut storage = Some(open(&blank, 1).storage);
+    run(&Step::Bootstrap, &mut storage, &blank, 1).expect("no fault");
+    drop(storage);
+    let entries: Vec<Entry> = [3, 3, 9, 3, 3, 1].iter().zip(1..).map(|(mib, index)| long(index, mib << 20)).collect();
+    let hard_state = Some(HardState { term: Term(1), vote: None });
+    let persist = Persist { io: IoId(1), hard_state, entries: entries.clone() };
+    let mut held = BTreeSet::new();
+    for stop in (1..).step_by(9) {
+        let disk = blank.fork();
+        let mut storage = open(&disk, 2).storage;
+        disk.stop_after(stop);
+        let is_done = storage.append(std::slice::from_ref(&persist)).is_ok();
+        drop(storage);
+        disk.kill();
+        let found = open(&disk, 3).raft.entries;
+        assert!(entries.starts_with(&found) && (!is_done || entries == found), "operation {stop}: other entries");
+        held.insert(found.len());
+        if is_done {
+            let newest = segments(&disk).pop().and_then(|path| disk.contents(&path)).expect("a segment");
+            let lengths = batches_in(&newest).windows(2).map(|pair| (pair[1] - pair[0]) >> 20).collect::<Vec<_>>();
+            assert_eq!(lengths, [6, 9, 7], "MiB of each batch");
+            break;
+        }
+    }
+    assert!(held.is_subset(&BTreeSet::from([0, 2, 3, 6])) && held.len() > 2, "entries that crashes leave: {held:?}");
+}
+
+fn long(index: u64, bytes: usize) -> Entry {
+    let id = EntryId { term: Term(1), index: Index(index) };
+    Entry { id, time_ms: index, payload: Payload::Normal(vec![index as u8; bytes].into()) }
 }

@@ -180,9 +180,14 @@ impl SegmentBytes for Encoded<'_> {
     }
 }
 
+/// Number of bytes of a record with its padding.
+pub(crate) fn record_size(payload_length: usize) -> usize {
+    FRAME_SIZE + round_up(payload_length, 8)
+}
+
 /// Number of bytes of an encoded batch with its padding up to a multiple of `unit`.
 pub(crate) fn batch_size(payload_lengths: impl Iterator<Item = usize>, unit: u64) -> usize {
-    let records: usize = payload_lengths.map(|length| FRAME_SIZE + round_up(length, 8)).sum();
+    let records: usize = payload_lengths.map(record_size).sum();
     round_up(FRAME_SIZE + records + FRAME_SIZE, unit as usize)
 }
 
@@ -268,7 +273,7 @@ pub(crate) fn decode_batch(segment: &mut impl SegmentBytes, place: Place) -> io:
         if length > codec::PAYLOAD_BYTES_MAX {
             return fault(at);
         }
-        let size = FRAME_SIZE + round_up(length, 8);
+        let size = record_size(length);
         let Some(whole) = segment.get(at, size)? else { return fault(at) };
         let crc = checksum::chained(chain, &whole[CRC.end..]);
         if crc != half(whole, CRC) {
