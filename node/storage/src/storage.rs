@@ -47,7 +47,7 @@ pub struct Options {
     /// Format of new segments. A directory that holds a segment of a later format continues in the later format, because the
     /// programs that cannot read it refuse the directory already. Default: [`LogFormat::V1`].
     pub format: LogFormat,
-    /// Number of snapshots to keep; 0 keeps one snapshot. Default: 3.
+    /// Number of snapshots to keep, each with the log after it; 0 keeps one snapshot. Default: 3.
     pub snapshots_kept: usize,
     /// Maximum number of entries that a start returns although the newest snapshot covers them: the last entries up to
     /// the snapshot's end. Default: 1,024.
@@ -249,18 +249,22 @@ impl Storage {
         self.member.as_mut().ok_or(ReadFault::Gone)?.wal.read(from, through, bytes)
     }
 
-    /// Removes the files of the log that hold only entries below `first_kept`.
+    /// Removes the files of the log that hold only entries below `first_kept`, except those with entries after the end of a snapshot
+    /// that is kept. So a member whose newest snapshots are damaged starts from an older one and loses nothing.
     ///
     /// # Errors
     /// Returns [`StorageError`] if the volume is blank, if its member was removed, or if the file system fails.
     ///
     /// # Panics
-    /// Panics before anything is removed if the log would no longer reach back to the newest snapshot.
+    /// Panics before anything is removed if `first_kept` is after the entry that follows the newest snapshot.
     pub fn purge(&mut self, first_kept: Index) -> Result<(), StorageError> {
         let member = self.member.as_mut().ok_or(StorageError::NotMember)?;
-        let covered = self.snapshots.newest().map_or(Index(0), |info| info.meta.last.index);
-        log_reaches_back_to_the_snapshot(first_kept, covered);
-        member.wal.purge(first_kept)
+        let ends: Vec<Index> = self.snapshots.list().iter().map(|info| info.meta.last.index).collect();
+        log_reaches_back_to_the_snapshot(first_kept, ends.first().copied().unwrap_or_default());
+        // A snapshot before the log's first entry is no reason to keep the log.
+        let first = member.wal.first();
+        let oldest = ends.iter().map(|end| end.next()).filter(|next| *next >= first).min();
+        member.wal.purge(oldest.map_or(first_kept, |oldest| oldest.min(first_kept)))
     }
 
     /// Replaces the log by a received snapshot. Term and vote are replaced, too, if they changed. After a crash at any step the
@@ -293,6 +297,7 @@ impl Storage {
             "another snapshot was installed"
         );
         member.wal.reset(meta.last)?;
+        self.snapshots.remove_before(meta.last.index)?;
         Ok(info)
     }
 
