@@ -16,6 +16,10 @@ use crate::fatal::fatal;
 use crate::mailbox::Mailbox;
 use crate::shared::Shared;
 
+/// Maximum weight in bytes of the writes that become one job, unless a single write is longer. Later writes wait for the next job,
+/// so that a slow disk delays no acknowledgement by more than one batch.
+const GROUP_BYTES: usize = storage::BATCH_BYTES;
+
 /// Interval between attempts to write to a full disk.
 const FULL_RETRY: Duration = Duration::from_secs(1);
 
@@ -73,6 +77,13 @@ impl LogJob {
         }
     }
 
+    /// Returns the weight in bytes of the entries that the job writes: their payloads and a surcharge for each entry.
+    fn bytes(&self) -> usize {
+        const SURCHARGE: usize = 64;
+        let Self::Persist(group) = self else { return 0 };
+        group.iter().flat_map(|persist| &persist.entries).map(|entry| entry.payload.len() + SURCHARGE).sum()
+    }
+
     /// Returns whether the job frees space without using any.
     fn frees_space(&self) -> bool {
         match self {
@@ -112,21 +123,34 @@ impl InstalledSignal {
 pub(crate) struct LogWriter {
     storage: Storage,
     waiting: VecDeque<LogJob>,
+    /// Weight in bytes of the last group of writes that was added.
+    group_bytes: usize,
     shared: Arc<Shared>,
 }
 
 impl LogWriter {
     /// Creates a writer without jobs.
     pub(crate) fn new(storage: Storage, shared: Arc<Shared>) -> Self {
-        Self { storage, waiting: VecDeque::new(), shared }
+        Self { storage, waiting: VecDeque::new(), group_bytes: 0, shared }
     }
 
-    /// Adds jobs and leaves `jobs` empty. Consecutive writes become one job.
+    /// Adds jobs and leaves `jobs` empty. Consecutive writes become one job, up to [`GROUP_BYTES`].
     pub(crate) fn add(&mut self, jobs: &mut Vec<LogJob>) {
         for job in jobs.drain(..) {
+            let bytes = job.bytes();
             match (self.waiting.back_mut(), job) {
-                (Some(LogJob::Persist(group)), LogJob::Persist(mut more)) => group.append(&mut more),
-                (_, job) => self.waiting.push_back(job),
+                (Some(LogJob::Persist(group)), LogJob::Persist(mut more))
+                    if self.group_bytes.saturating_add(bytes) <= GROUP_BYTES =>
+                {
+                    group.append(&mut more);
+                    self.group_bytes += bytes;
+                }
+                (_, job) => {
+                    if matches!(job, LogJob::Persist(_)) {
+                        self.group_bytes = bytes;
+                    }
+                    self.waiting.push_back(job);
+                }
             }
         }
     }
@@ -317,8 +341,12 @@ mod tests {
     }
 
     fn persist(io: u64) -> LogJob {
+        persist_of(io, 6 << 10)
+    }
+
+    fn persist_of(io: u64, bytes: usize) -> LogJob {
         let id = EntryId { term: Term(1), index: Index(io) };
-        let entry = Entry { id, time_ms: 0, payload: Payload::Normal(vec![7; 6 << 10].into()) };
+        let entry = Entry { id, time_ms: 0, payload: Payload::Normal(vec![7; bytes].into()) };
         let hard_state = Some(HardState { term: Term(1), vote: None });
         LogJob::Persist(vec![Persist { io: IoId(io), hard_state, entries: vec![entry] }])
     }
@@ -353,6 +381,20 @@ mod tests {
         assert_eq!(acknowledged(&shared), Some(IoId(11)), "the write did not succeed after the purge");
         jobs.close();
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_group_of_writes_is_as_long_as_a_batch() {
+        let (disk, shared) = (MemoryDisk::new(), shared());
+        let mut writer = LogWriter::new(storage(&disk), Arc::clone(&shared));
+        writer.add(&mut (1..=4).map(|io| persist_of(io, 3 << 20)).collect());
+        writer.add(&mut vec![persist_of(5, 9 << 20), persist_of(6, 10)]);
+        let mut groups = Vec::new();
+        while let Some(LogJob::Persist(group)) = writer.advance().unwrap() {
+            assert_eq!(acknowledged(&shared), group.last().map(|persist| persist.io), "its writes are acknowledged");
+            groups.push(group.len());
+        }
+        assert_eq!(groups, [2, 2, 1, 1]);
     }
 
     #[test]

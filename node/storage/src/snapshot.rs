@@ -1,5 +1,5 @@
 //! Snapshots on disk. A snapshot is written whole or not at all, every chunk has a checksum, and only the newest few snapshots
-//! are kept.
+//! are kept. A member can start from each of them, because the log after the oldest one is kept as well (`storage.rs`).
 //!
 //! Owns the files, their names, and the choice of the files to keep. Does not own the meaning of a payload (the state machine) or
 //! the bytes around a payload (`format.rs`). Any thread may use [`Snapshots`] while another thread writes the log.
@@ -253,15 +253,23 @@ impl Snapshots {
     /// Removes the complete snapshots of a blank volume, except the snapshot that ends at `kept`. Only a bootstrap that
     /// failed earlier in this process leaves such snapshots; a start removes them itself.
     pub(crate) fn remove_leftovers(&self, kept: Option<EntryId>) -> Result<(), StorageError> {
+        self.remove(|info| kept.is_none_or(|kept| info.meta.last != kept))
+    }
+
+    /// Removes the snapshots that end before `index`, because the log does not continue them any more.
+    pub(crate) fn remove_before(&self, index: Index) -> Result<(), StorageError> {
+        self.remove(|info| info.meta.last.index < index)
+    }
+
+    fn remove(&self, mut is_removed: impl FnMut(&SnapshotInfo) -> bool) -> Result<(), StorageError> {
         let Shared { disk, dir, latch, .. } = &*self.0;
         latch.check()?;
-        let leftovers: Vec<_> =
-            self.state().stored.extract_if(.., |info| kept.is_none_or(|kept| info.meta.last != kept)).collect();
-        for info in &leftovers {
+        let removed: Vec<_> = self.state().stored.extract_if(.., |info| is_removed(info)).collect();
+        for info in &removed {
             let path = dir.join(name(info.meta.last));
             latch.guard("remove", &path, disk.remove(&path))?;
         }
-        if !leftovers.is_empty() {
+        if !removed.is_empty() {
             latch.guard("sync", dir, disk.sync_dir(dir))?;
         }
         Ok(())

@@ -24,6 +24,8 @@ use crate::identity::{ClusterIdentity, Identity};
 use crate::identity_file;
 use crate::snapshot::{SnapshotInfo, SnapshotOrigin, Snapshots};
 use crate::wal::format::LogFormat;
+use crate::wal::outline::LogOutline;
+use crate::wal::read::ReadFault;
 use crate::wal::{Wal, WalOptions};
 
 const LOCK: &str = "lock";
@@ -45,11 +47,14 @@ pub struct Options {
     /// Format of new segments. A directory that holds a segment of a later format continues in the later format, because the
     /// programs that cannot read it refuse the directory already. Default: [`LogFormat::V1`].
     pub format: LogFormat,
-    /// Number of snapshots to keep; 0 keeps one snapshot. Default: 3.
+    /// Number of snapshots to keep, each with the log after it; 0 keeps one snapshot. Default: 3.
     pub snapshots_kept: usize,
     /// Maximum number of entries that a start returns although the newest snapshot covers them: the last entries up to
-    /// the snapshot's end. A start always returns the entries after the snapshot's end. Default: 1,024.
+    /// the snapshot's end. Default: 1,024.
     pub trailing_entries: u64,
+    /// Maximum weight in bytes of the entries that a start returns, the last ones of the log: their payloads and a surcharge of 64
+    /// bytes for each entry. The last entry is returned whatever its weight. Default: [`u64::MAX`].
+    pub memory_bytes: u64,
     /// Callback that is called when the contents of the disk become unknown. Default: a callback that does nothing.
     pub on_failure: OnFailure,
 }
@@ -65,6 +70,7 @@ impl Options {
             format: LogFormat::default(),
             snapshots_kept: 3,
             trailing_entries: 1024,
+            memory_bytes: u64::MAX,
             on_failure: OnFailure::default(),
         }
     }
@@ -79,6 +85,8 @@ pub struct Recovered {
     pub identity: Identity,
     /// State with which the core starts. Empty for a blank volume and for a removed member.
     pub raft: Restored,
+    /// The log, of which `raft` holds the last entries. Empty for a blank volume and for a removed member.
+    pub log: LogOutline,
     /// The newest snapshot, with which the state machine starts. `raft.snapshot` is the meta of this snapshot.
     pub snapshot: Option<SnapshotInfo>,
     /// Damaged snapshots that were put aside. No entry is lost, because an older snapshot and the log hold the same entries.
@@ -206,8 +214,8 @@ impl Storage {
         Ok(())
     }
 
-    /// Makes writes durable, in order, as one batch with one sync. If term or vote changed, they are synced before the batch. All
-    /// of the writes may be acknowledged once this method returns.
+    /// Makes writes durable, in order, as one batch with one sync, or as several if they are longer than [`crate::BATCH_BYTES`]. If
+    /// term or vote changed, they are synced before. All of the writes may be acknowledged once this method returns.
     ///
     /// # Errors
     /// Returns [`StorageError`] if a write failed or was refused. None of the writes may be acknowledged. The variants of
@@ -238,18 +246,32 @@ impl Storage {
         }
     }
 
-    /// Removes the files of the log that hold only entries below `first_kept`.
+    /// Reads entries of the log that are no longer in memory: those from `from` to `through`, or fewer. Stops at the end of the log,
+    /// before an entry with which the payloads would exceed `bytes`, and before an entry that cannot be read. Reads the first entry
+    /// whatever its length.
+    ///
+    /// # Errors
+    /// Returns [`ReadFault`] if the first entry cannot be read, or if the volume belongs to no member.
+    pub fn read_log(&mut self, from: Index, through: Index, bytes: usize) -> Result<Vec<Entry>, ReadFault> {
+        self.member.as_mut().ok_or(ReadFault::Gone)?.wal.read(from, through, bytes)
+    }
+
+    /// Removes the files of the log that hold only entries below `first_kept`, except those with entries after the end of a snapshot
+    /// that is kept. So a member whose newest snapshots are damaged starts from an older one and loses nothing.
     ///
     /// # Errors
     /// Returns [`StorageError`] if the volume is blank, if its member was removed, or if the file system fails.
     ///
     /// # Panics
-    /// Panics before anything is removed if the log would no longer reach back to the newest snapshot.
+    /// Panics before anything is removed if `first_kept` is after the entry that follows the newest snapshot.
     pub fn purge(&mut self, first_kept: Index) -> Result<(), StorageError> {
         let member = self.member.as_mut().ok_or(StorageError::NotMember)?;
-        let covered = self.snapshots.newest().map_or(Index(0), |info| info.meta.last.index);
-        log_reaches_back_to_the_snapshot(first_kept, covered);
-        member.wal.purge(first_kept)
+        let ends: Vec<Index> = self.snapshots.list().iter().map(|info| info.meta.last.index).collect();
+        log_reaches_back_to_the_snapshot(first_kept, ends.first().copied().unwrap_or_default());
+        // A snapshot before the log's first entry is no reason to keep the log.
+        let first = member.wal.first();
+        let oldest = ends.iter().map(|end| end.next()).filter(|next| *next >= first).min();
+        member.wal.purge(oldest.map_or(first_kept, |oldest| oldest.min(first_kept)))
     }
 
     /// Replaces the log by a received snapshot. Term and vote are replaced, too, if they changed. After a crash at any step the
@@ -282,6 +304,7 @@ impl Storage {
             "another snapshot was installed"
         );
         member.wal.reset(meta.last)?;
+        self.snapshots.remove_before(meta.last.index)?;
         Ok(info)
     }
 

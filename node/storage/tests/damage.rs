@@ -6,11 +6,12 @@
 mod history;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use history::{Chance, FORMATS, Model, Step, dir, is, open, run, segments};
 use memory_disk::MemoryDisk;
 use raft::{EntryId, HardState, Index, IoId, MemberId, Persist, Term};
-use storage::{DamageKind, LogFormat, OpenError, Recovered};
+use storage::{DamageKind, LogFormat, OpenError, Options, Recovered, Storage};
 
 /// Returns a disk after some random steps and a kill, and the state that the disk must hold.
 fn disk_after(format: LogFormat, seed: u64, steps: u64) -> (MemoryDisk, Model) {
@@ -83,6 +84,49 @@ fn a_flipped_bit_in_format_1_never_loses_a_write_without_a_report() {
 #[test]
 fn a_flipped_bit_in_format_2_never_loses_a_write_without_a_report() {
     a_flipped_bit_never_loses_a_write_without_a_report(LogFormat::V2);
+}
+
+/// A member starts from any of its snapshots, because the log after the oldest one is kept although every purge names the newest.
+#[test]
+fn each_kept_snapshot_can_be_started_from() {
+    let mut started_from = [0; 3];
+    for seed in 0..24 {
+        let disk = history::disk();
+        let open = |disk: &MemoryDisk| {
+            let options = Options { snapshots_kept: 3, ..history::options(seed) };
+            Storage::open(Arc::new(disk.clone()), &dir(), options)
+        };
+        let mut model = Model::default();
+        let mut chance = Chance(seed);
+        let mut storage = Some(open(&disk).expect("a blank disk opens").storage);
+        let mut taken = 0;
+        while taken < 6 {
+            let step = match Step::random(&mut chance, &model) {
+                // The purge goes as far as it may.
+                Step::TakeSnapshot { meta, payload, .. } => {
+                    taken += 1;
+                    Step::TakeSnapshot { first_kept: meta.last.index.next(), meta, payload }
+                }
+                Step::Install { .. } if taken > 2 || chance.below(4) > 0 => continue,
+                Step::Restart => continue,
+                step => step,
+            };
+            run(&step, &mut storage, &disk, seed).expect("no fault");
+            step.apply(&mut model);
+        }
+        drop(storage.take());
+        let newest_first: Vec<_> = open(&disk.fork()).expect("it opens").storage.snapshots().list();
+        for damaged in 0..newest_first.len() {
+            let older = newest_first[damaged].meta.last;
+            let found = open(&disk.fork()).unwrap_or_else(|error| panic!("seed {seed}, {damaged} damaged: {error}"));
+            assert_eq!(found.raft.snapshot.last, older, "seed {seed}: the newest readable snapshot");
+            assert!(is_replaced_by_the_log(&model, &found), "seed {seed}, {damaged} damaged: entries are lost");
+            started_from[damaged] += 1;
+            let name = format!("snap/{:016x}-{:016x}.snap", older.index.0, older.term.0);
+            disk.flip_bit(&dir().join(name), 20, 1);
+        }
+    }
+    assert!(started_from.iter().all(|count| *count > 10), "each snapshot is started from: {started_from:?}");
 }
 
 /// Returns a disk with a log of `count` batches that hold one entry each, the path of the only segment, and the offset of each
