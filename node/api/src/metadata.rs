@@ -1,5 +1,5 @@
-//! Owns what a call's headers say. The headers themselves are not kept, because a call may last long. Does not own which
-//! calls are admitted (`admission.rs`).
+//! Owns what a call's headers say. The headers themselves are not kept, because a call may last long. Does not own
+//! which calls are admitted (`admission.rs`).
 
 use std::time::Duration;
 

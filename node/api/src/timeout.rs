@@ -1,5 +1,5 @@
-//! Limits on the time of a call. Owns the header `grpc-timeout`, and the slowest pace of a message that arrives or is sent.
-//! Does not own the limits of the engine, such as the one of a commit.
+//! Limits on the time of a call. Owns the header `grpc-timeout`, and the slowest pace of a message that arrives or is
+//! sent. Does not own the limits of the engine, such as the one of a commit.
 
 use std::pin::pin;
 use std::time::Duration;

@@ -2,11 +2,12 @@
 //! call: limits on time and bytes, and the end of connections. Does not own what calls mean (`service.rs`), nor
 //! listening, which is the program's.
 //!
-//! HTTP/2 is served by `h2` directly instead of `hyper`. `hyper` opens a stream's window when the body is polled and
-//! gives up an answer's stream when its last frame is queued, so the transport could neither hold back a request nor end
-//! an answer that its client does not read.
+//! HTTP/2 is served by `h2` directly instead of `hyper`. `hyper` opens a stream's window when the body is polled, and
+//! gives up an answer's stream when its last frame is queued. The transport could then neither hold back a request nor
+//! end an answer that its client does not read.
 
 mod answers;
+mod authority;
 mod connection;
 pub(super) mod connections;
 mod pages;

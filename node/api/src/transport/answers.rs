@@ -1,5 +1,5 @@
-//! The answer to one call. Owns how it is sent, at the pace of the client, and gives it up if the client is too slow. Does
-//! not own what is answered.
+//! The answer to one call. Owns how it is sent, at the pace of the client, and gives it up if the client is too slow.
+//! Does not own what is answered.
 
 use std::future::{pending, poll_fn};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! One HTTP/2 connection. Owns its settings, the tasks of its calls, and its end: a client that has vanished or does not
-//! read, a newcomer that needs its place, the member's stop. Does not own the calls (`requests.rs`, `answers.rs`).
+//! One HTTP/2 connection. Owns its settings, the tasks of its calls, and its end: a client that has vanished or does
+//! not read, a newcomer that needs its place, the member's stop. Does not own the calls (`requests.rs`, `answers.rs`).
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Time for which a connection without a call is kept, even if there is a newcomer. Clients open a connection again when
-/// it ends. Without this time, two clients that take turns would do so without a pause.
+/// Time for which a connection without a call is kept, even if there is a newcomer. Clients open a connection again
+/// when it ends. Without this time, two clients that take turns would do so without a pause.
 const IDLE_MIN: Duration = Duration::from_secs(30);
 /// Number of the first bytes of HTTP/2. A connection begins with them.
 const PREFACE_BYTES: u64 = 24;
@@ -85,8 +85,8 @@ impl Connections {
         Arc::new(Self { max, started: Instant::now(), open: Mutex::default() })
     }
 
-    /// Gives a new connection its place. If all places are taken, a connection is asked to end: one that has not begun, or
-    /// the one that has been idle for the longest time. Returns `None` if all others are in use.
+    /// Gives a new connection its place. If all places are taken, a connection is asked to end: one that has not begun,
+    /// or the one that has been idle for the longest time. Returns `None` if all others are in use.
     #[must_use]
     pub fn admit(self: &Arc<Self>) -> Option<Place> {
         let mut open = self.lock();

@@ -16,7 +16,7 @@ use super::connections::Place;
 use super::preface::Begun;
 use crate::timeout::STEP_TIME;
 
-/// Serves one connection. It ends when it has been silent for a while, because clients of pages open a connection again.
+/// Serves one connection. It ends when it has been silent for a while: clients of pages open a connection again.
 ///
 /// # Errors
 /// Returns an error if the connection did not end regularly.

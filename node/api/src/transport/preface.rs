@@ -2,13 +2,15 @@
 //! then on. Does not own the time within which the first bytes must arrive (`transport.rs`).
 
 use std::io::{Error, ErrorKind, IoSlice, Result};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
+use super::authority::Authority;
 use super::connections::Place;
 use super::traffic::Traffic;
 
@@ -40,7 +42,8 @@ pub(super) async fn read<S: AsyncRead + Unpin>(mut stream: S, place: &Place) -> 
         }
     };
     place.begin();
-    Ok((version, Begun { ready: first, stream, traffic: Arc::default() }))
+    let changes = (version == Version::Http2).then(|| Box::new(Authority::new()));
+    Ok((version, Begun { ready: first, stream, changes, traffic: Arc::default() }))
 }
 
 /// A connection whose first bytes were read. It is read from the beginning again, and the received bytes are counted.
@@ -48,21 +51,43 @@ pub(super) struct Begun<S> {
     /// Bytes that were received and are to be read first.
     ready: BytesMut,
     stream: S,
+    /// What changes the bytes that are received; `None` if they pass unchanged.
+    changes: Option<Box<Authority>>,
     pub(super) traffic: Arc<Traffic>,
+}
+
+impl<S: AsyncRead + Unpin> Begun<S> {
+    fn poll_receive(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<Result<()>> {
+        let before = into.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, into))?;
+        self.traffic.received(into.filled().len() - before);
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Begun<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<Result<()>> {
-        if self.ready.is_empty() {
-            let before = into.filled().len();
-            let read = Pin::new(&mut self.stream).poll_read(cx, into);
-            self.traffic.received(into.filled().len() - before);
-            return read;
+        while self.ready.is_empty() {
+            if self.changes.is_none() {
+                return self.poll_receive(cx, into);
+            }
+            let mut received = [MaybeUninit::uninit(); 8 << 10];
+            let mut received = ReadBuf::uninit(&mut received);
+            ready!(self.poll_receive(cx, &mut received))?;
+            if received.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let this = &mut *self;
+            if let Some(changes) = &mut this.changes {
+                let passed = changes.pass(received.filled(), &mut this.ready);
+                passed.map_err(|reason| Error::new(ErrorKind::InvalidData, reason))?;
+            }
+            this.changes.take_if(|changes| changes.is_over());
         }
         let bytes = self.ready.len().min(into.remaining());
         into.put_slice(&self.ready[..bytes]);
         self.ready.advance(bytes);
-        if self.ready.is_empty() {
+        if self.ready.is_empty() && self.changes.is_none() {
             // Gives the memory back, because the connection may last long.
             self.ready = BytesMut::new();
         }

@@ -20,6 +20,7 @@ use super::connections::{Connections, Place};
 use super::*;
 use crate::grpc::frame;
 
+mod authority;
 mod raw;
 
 const MIB: usize = 1 << 20;

@@ -1,5 +1,5 @@
-//! What moves on one connection. Owns the counts of received, queued and written bytes, and the rule by which a connection
-//! that does not move ends. Does not own the pace of one answer (`answers.rs`).
+//! What moves on one connection. Owns the counts of received, queued and written bytes, and the rule by which a
+//! connection that does not move ends. Does not own the pace of one answer (`answers.rs`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
