@@ -1,5 +1,5 @@
 //! File descriptors of the process. Owns its limit and how many of them clients may use. Does not own who is served
-//! when there are too many clients (`member/connections.rs`).
+//! when there are too many clients ([`api::Connections`]).
 //!
 //! Idle connections of clients cost nothing else, so without a limit they would take every descriptor. A member without
 //! a free one cannot open the next file of its log, and cannot write.

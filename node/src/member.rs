@@ -14,8 +14,6 @@ mod restore;
 
 mod compaction;
 
-mod connections;
-
 mod patient_disk;
 
 mod watched;

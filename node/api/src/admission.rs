@@ -8,14 +8,14 @@ use bytes::Bytes;
 use engine::handle::Handle;
 use engine::published::Published;
 use engine::status::Status as MemberStatus;
-use http::HeaderMap;
 use mvcc::{Alarm, AlarmAction, AlarmChange, AlarmKind, Command, Outcome, Txn, View};
 use raft::Role;
 use tonic::Status;
 
 use crate::header::Header;
 use crate::limits::Limits;
-use crate::observer::{CallObserver, PendingProposal, Request, Success};
+use crate::metadata::Metadata;
+use crate::observer::{CallObserver, PendingProposal, PendingRequest, Request};
 use crate::parse::Consistency;
 use crate::status::Refusal;
 
@@ -42,7 +42,7 @@ pub(crate) struct CallContext {
 /// One received call.
 #[derive(Debug)]
 pub(super) struct Call {
-    pub(super) headers: HeaderMap,
+    pub(super) metadata: Metadata,
     pub(super) message: Bytes,
 }
 
@@ -76,7 +76,7 @@ impl CallContext {
         if answerer == Answerer::Voter {
             refuse_on_learner(&status)?;
         }
-        check_metadata(&call.headers, &status)?;
+        check_metadata(&call.metadata, &status)?;
         Ok(Admitted { status })
     }
 
@@ -87,7 +87,7 @@ impl CallContext {
     pub(super) fn admit_in_any_phase(&self, call: &Call) -> Result<Admitted, Refusal> {
         let status = self.handle.status();
         refuse_on_learner(&status)?;
-        check_metadata(&call.headers, &status)?;
+        check_metadata(&call.metadata, &status)?;
         Ok(Admitted { status })
     }
 
@@ -154,9 +154,9 @@ impl CallContext {
         request: Request,
         command: Command,
     ) -> Result<Outcome, Refusal> {
-        let started = Instant::now();
+        let pending = PendingRequest::begin(&*self.observer, request);
         let outcome = self.propose(call, admitted, command).await;
-        self.observer.request(request, Success::of(&outcome), started.elapsed());
+        pending.end(&outcome);
         outcome
     }
 
@@ -165,14 +165,10 @@ impl CallContext {
             return Err(Refusal::TooManyRequests);
         }
         self.settings.limits.check_for_log(call.message.len())?;
-        let _pending = PendingProposal::begin(&*self.observer);
-        match self.handle.propose(command).await {
-            Ok(committed) => Ok(committed.result?),
-            Err(error) => {
-                self.observer.proposal_failed();
-                Err(error.into())
-            }
-        }
+        let pending = PendingProposal::begin(&*self.observer);
+        let committed = self.handle.propose(command).await?;
+        pending.succeed();
+        Ok(committed.result?)
     }
 }
 
@@ -203,13 +199,11 @@ fn refuse_on_learner(status: &MemberStatus) -> Result<(), Refusal> {
     if status.role == Role::Learner { Err(Refusal::NotSupportedForLearner) } else { Ok(()) }
 }
 
-fn check_metadata(headers: &HeaderMap, status: &MemberStatus) -> Result<(), Refusal> {
-    if let Some(version) = headers.get("client-api-version")
-        && std::str::from_utf8(version.as_bytes()).is_err()
-    {
+fn check_metadata(metadata: &Metadata, status: &MemberStatus) -> Result<(), Refusal> {
+    if metadata.has_invalid_version {
         return Err(Refusal::InvalidClientApiVersion);
     }
-    if status.leader.is_none() && headers.get("hasleader").is_some_and(|value| value == "true") {
+    if metadata.requires_leader && status.leader.is_none() {
         return Err(Refusal::NoLeader);
     }
     Ok(())
@@ -218,7 +212,6 @@ fn check_metadata(headers: &HeaderMap, status: &MemberStatus) -> Result<(), Refu
 #[cfg(test)]
 mod tests {
     use engine::status::Phase;
-    use http::HeaderValue;
     use raft::MemberId;
 
     use super::*;
@@ -251,26 +244,19 @@ mod tests {
         assert_eq!(refuse_on_learner(&member(Role::Follower, None)), Ok(()));
     }
 
-    /// etcd's `WithRequireLeader` sends this metadata.
     #[test]
     fn a_call_that_requires_a_leader_is_refused_without_one() {
-        let mut headers = HeaderMap::new();
         let without = member(Role::Follower, None);
-        assert_eq!(check_metadata(&headers, &without), Ok(()));
-        headers.insert("hasleader", HeaderValue::from_static("true"));
-        assert_eq!(check_metadata(&headers, &without), Err(Refusal::NoLeader));
-        assert_eq!(check_metadata(&headers, &member(Role::Follower, Some(MemberId(2)))), Ok(()));
-        headers.insert("hasleader", HeaderValue::from_static("false"));
-        assert_eq!(check_metadata(&headers, &without), Ok(()));
+        let required = Metadata { requires_leader: true, ..Metadata::default() };
+        assert_eq!(check_metadata(&Metadata::default(), &without), Ok(()));
+        assert_eq!(check_metadata(&required, &without), Err(Refusal::NoLeader));
+        assert_eq!(check_metadata(&required, &member(Role::Follower, Some(MemberId(2)))), Ok(()));
     }
 
     #[test]
-    fn a_client_version_must_be_utf8() {
+    fn a_call_of_a_client_with_an_invalid_version_is_refused() {
+        let invalid = Metadata { has_invalid_version: true, ..Metadata::default() };
         let status = member(Role::Leader, Some(MemberId(1)));
-        let mut headers = HeaderMap::new();
-        headers.insert("client-api-version", HeaderValue::from_bytes(b"3.7\xff").unwrap());
-        assert_eq!(check_metadata(&headers, &status), Err(Refusal::InvalidClientApiVersion));
-        headers.insert("client-api-version", HeaderValue::from_bytes("3.7-ü".as_bytes()).unwrap());
-        assert_eq!(check_metadata(&headers, &status), Ok(()));
+        assert_eq!(check_metadata(&invalid, &status), Err(Refusal::InvalidClientApiVersion));
     }
 }

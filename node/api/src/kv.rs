@@ -1,8 +1,6 @@
 //! etcd's KV service. Owns the steps of its calls: parse, admit, call the engine, answer. Does not own decisions
 //! (`engine`).
 
-use std::time::Instant;
-
 use bytes::Bytes;
 use mvcc::{Command, Outcome, Response, Revision};
 use proto::etcdserverpb as pb;
@@ -10,7 +8,7 @@ use tonic::Status;
 
 use crate::admission::{Admitted, Answerer, Call, CallContext, refuse_expensive};
 use crate::answer::framed;
-use crate::observer::{Request, Success};
+use crate::observer::{PendingRequest, Request};
 use crate::parse::{self, Consistency};
 use crate::status::Refusal;
 
@@ -65,10 +63,10 @@ async fn read_only_txn(
     consistency: Consistency,
 ) -> Result<Bytes, Status> {
     txn.validate().map_err(Refusal::from)?;
-    let started = Instant::now();
+    let pending = PendingRequest::begin(&*context.observer, Request::ReadonlyTxn);
     let published = context.read(consistency).await?;
     let result = refuse_expensive(&published.view, txn).and_then(|()| published.view.txn(txn).map_err(Refusal::from));
-    context.observer.request(Request::ReadonlyTxn, Success::of(&result), started.elapsed());
+    pending.end(&result);
     let result = result?;
     context.observer.transaction(&result);
     framed(&(admitted.header().at(published.view.revision()), &result))
@@ -84,12 +82,10 @@ pub(super) async fn range(context: &CallContext, call: &Call) -> Result<Bytes, S
     let admitted = context.admit(call, answerer)?;
     let range = parse::range(request);
     range.validate().map_err(Refusal::from)?;
-    let started = Instant::now();
-    let result = match context.read(consistency).await {
-        Ok(published) => published.view.range(&range).map_err(Refusal::from),
-        Err(refusal) => Err(refusal),
-    };
-    context.observer.request(Request::Range, Success::of(&result), started.elapsed());
+    let pending = PendingRequest::begin(&*context.observer, Request::Range);
+    let published = context.read(consistency).await?;
+    let result = published.view.range(&range).map_err(Refusal::from);
+    pending.end(&result);
     let result = result?;
     context.observer.range_read();
     framed(&(admitted.header().at(result.revision), &result))

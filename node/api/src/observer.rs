@@ -2,7 +2,7 @@
 //! implement [`CallObserver`].
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mvcc::TxnResult;
 use tonic::Code;
@@ -107,20 +107,84 @@ pub trait CallObserver: fmt::Debug + Send + Sync {
 }
 
 /// Guard of a pending proposal. When the guard is dropped, it reports the end of the proposal. The end of a cancelled
-/// call is therefore reported as well.
+/// call, or of one whose time is over, is therefore reported as well, and counts as a failure.
 #[derive(Debug)]
-pub(super) struct PendingProposal<'a>(&'a dyn CallObserver);
+pub(super) struct PendingProposal<'a> {
+    observer: &'a dyn CallObserver,
+    has_outcome: bool,
+}
 
 impl<'a> PendingProposal<'a> {
     pub(super) fn begin(observer: &'a dyn CallObserver) -> Self {
         observer.proposal_began();
-        Self(observer)
+        Self { observer, has_outcome: false }
+    }
+
+    /// Ends the proposal, because its outcome is known.
+    pub(super) fn succeed(mut self) {
+        self.has_outcome = true;
     }
 }
 
 impl Drop for PendingProposal<'_> {
     fn drop(&mut self) {
-        self.0.proposal_ended();
+        self.observer.proposal_ended();
+        if !self.has_outcome {
+            self.observer.proposal_failed();
+        }
+    }
+}
+
+/// Guard of a request whose duration is measured. When the guard is dropped, it reports the request, as failed unless
+/// [`PendingRequest::end`] was called. Requests whose time is over are therefore reported as well.
+#[derive(Debug)]
+pub(super) struct PendingRequest<'a> {
+    observer: &'a dyn CallObserver,
+    request: Request,
+    started: Instant,
+    success: Success,
+}
+
+impl<'a> PendingRequest<'a> {
+    pub(super) fn begin(observer: &'a dyn CallObserver, request: Request) -> Self {
+        Self { observer, request, started: Instant::now(), success: Success::No }
+    }
+
+    /// Ends the request with this result.
+    pub(super) fn end<T, E>(mut self, result: &Result<T, E>) {
+        self.success = Success::of(result);
+    }
+}
+
+impl Drop for PendingRequest<'_> {
+    fn drop(&mut self) {
+        self.observer.request(self.request, self.success, self.started.elapsed());
+    }
+}
+
+/// Guard of a call. When the guard is dropped, it reports the call, as cancelled by the client unless
+/// [`PendingCall::end`] was called.
+#[derive(Debug)]
+pub(super) struct PendingCall<'a> {
+    observer: &'a dyn CallObserver,
+    method: Method,
+    code: Code,
+}
+
+impl<'a> PendingCall<'a> {
+    pub(super) fn begin(observer: &'a dyn CallObserver, method: Method) -> Self {
+        Self { observer, method, code: Code::Cancelled }
+    }
+
+    /// Ends the call with this code.
+    pub(super) fn end(mut self, code: Code) {
+        self.code = code;
+    }
+}
+
+impl Drop for PendingCall<'_> {
+    fn drop(&mut self) {
+        self.observer.call(self.method, self.code);
     }
 }
 

@@ -1,5 +1,5 @@
-//! Limits on the time of a call. Owns the header `grpc-timeout`, and the time within which a message must arrive. Does not
-//! own the limits of the engine, such as the one of a commit.
+//! Limits on the time of a call. Owns the header `grpc-timeout`, and the slowest pace of a message that arrives or is
+//! sent. Does not own the limits of the engine, such as the one of a commit.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use http::HeaderMap;
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
-/// Time within which the next [`STEP`] bytes of a message must arrive, or what is left of it.
-const STEP_TIME: Duration = Duration::from_secs(10);
+/// Time within which the next [`STEP`] bytes of a message must move, or what is left of it.
+pub(super) const STEP_TIME: Duration = Duration::from_secs(10);
 /// Number of bytes, see [`STEP_TIME`].
-const STEP: usize = 64 << 10;
+pub(super) const STEP: usize = 64 << 10;
 
 /// Returns the time that the client gives the call (`grpc-timeout`: up to eight digits and a unit); `None` if it has as
 /// long as it takes.
@@ -53,42 +53,41 @@ pub(super) async fn within<T>(
     done.unwrap_or_else(|_| Err(Status::deadline_exceeded("context deadline exceeded")))
 }
 
-/// The arrival of one message. A client that stops in the middle of it would otherwise hold memory without end.
-pub(super) struct Arrival {
-    step_time: Duration,
+/// A message moved too slowly.
+#[derive(Debug)]
+pub(super) struct TooSlow;
+
+/// The pace of one message that arrives or is sent. A client that stops in the middle of it would otherwise hold memory
+/// without end.
+pub(super) struct Pace {
     deadline: Instant,
     in_step: usize,
 }
 
-impl Arrival {
-    /// The arrival of a message that begins now.
+impl Pace {
+    /// The pace of a message that begins now.
     pub(super) fn begin() -> Self {
-        Self::in_steps_of(STEP_TIME)
-    }
-
-    fn in_steps_of(step_time: Duration) -> Self {
-        Self { step_time, deadline: Instant::now() + step_time, in_step: 0 }
+        Self { deadline: Instant::now() + STEP_TIME, in_step: 0 }
     }
 
     /// Waits for the next piece.
     ///
     /// # Errors
     /// Returns an error if the client has been too slow.
-    pub(super) async fn wait<T>(&self, piece: impl Future<Output = T>) -> Result<T, Status> {
+    pub(super) async fn wait<T>(&self, piece: impl Future<Output = T>) -> Result<T, TooSlow> {
         let mut piece = pin!(piece);
-        // Most messages arrive with the headers. They need no timer.
+        // Most pieces are there already. They need no timer.
         if let std::task::Poll::Ready(piece) = futures::poll!(&mut piece) {
             return Ok(piece);
         }
-        let late = |_| Status::deadline_exceeded("raft-node: the request did not arrive in time");
-        timeout_at(self.deadline, piece).await.map_err(late)
+        timeout_at(self.deadline, piece).await.map_err(|_| TooSlow)
     }
 
-    /// Notes that a piece arrived.
-    pub(super) fn received(&mut self, bytes: usize) {
+    /// Notes that a piece moved.
+    pub(super) fn moved(&mut self, bytes: usize) {
         self.in_step += bytes;
         if self.in_step >= STEP {
-            (self.in_step, self.deadline) = (0, Instant::now() + self.step_time);
+            (self.in_step, self.deadline) = (0, Instant::now() + STEP_TIME);
         }
     }
 }
@@ -101,11 +100,6 @@ mod tests {
     use tonic::Code;
 
     use super::*;
-
-    fn run<T>(work: impl Future<Output = T>) -> T {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-        runtime.expect("a runtime").block_on(work)
-    }
 
     #[test]
     fn the_header_is_read_as_the_protocol_says() {
@@ -132,33 +126,30 @@ mod tests {
         assert_eq!(given(&HeaderMap::new()).unwrap(), None);
     }
 
-    #[test]
-    fn a_call_ends_when_its_time_is_over() {
+    #[tokio::test(start_paused = true)]
+    async fn a_call_ends_when_its_time_is_over() {
         let given = Some(Duration::from_millis(5));
-        let status = run(within(given, pending::<Result<(), Status>>())).unwrap_err();
+        let status = within(given, pending::<Result<(), Status>>()).await.unwrap_err();
         assert_eq!(status.code(), Code::DeadlineExceeded);
-        assert_eq!(run(within(given, ready(Ok(7)))).unwrap(), 7);
+        assert_eq!(within(given, ready(Ok(7))).await.unwrap(), 7);
     }
 
-    #[test]
-    fn a_message_that_stops_arriving_is_given_up() {
-        run(async {
-            let arrival = Arrival::in_steps_of(Duration::from_millis(5));
-            assert_eq!(arrival.wait(pending::<()>()).await.unwrap_err().code(), Code::DeadlineExceeded);
-            assert_eq!(arrival.wait(ready(7)).await.unwrap(), 7, "what is there is taken");
-        });
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_stops_is_given_up() {
+        let (pace, begun) = (Pace::begin(), Instant::now());
+        pace.wait(pending::<()>()).await.unwrap_err();
+        assert!((STEP_TIME..STEP_TIME * 2).contains(&begun.elapsed()));
+        assert_eq!(pace.wait(ready(7)).await.unwrap(), 7, "what is there is taken");
     }
 
-    #[test]
-    fn each_step_gets_its_own_time() {
-        run(async {
-            let mut arrival = Arrival::in_steps_of(Duration::from_secs(60));
-            let first = arrival.deadline;
-            arrival.received(STEP - 1);
-            assert_eq!(arrival.deadline, first, "the step is not complete");
-            tokio::time::sleep(Duration::from_millis(2)).await;
-            arrival.received(1);
-            assert!(arrival.deadline > first);
-        });
+    #[tokio::test(start_paused = true)]
+    async fn each_step_gets_its_own_time() {
+        let (mut pace, begun) = (Pace::begin(), Instant::now());
+        pace.moved(STEP - 1);
+        tokio::time::advance(STEP_TIME / 2).await;
+        pace.moved(1);
+        pace.moved(STEP - 1);
+        pace.wait(pending::<()>()).await.unwrap_err();
+        assert!((STEP_TIME * 3 / 2..STEP_TIME * 2).contains(&begun.elapsed()), "the second step is not complete");
     }
 }

@@ -3,29 +3,19 @@
 //! Peers, admin calls, probes and metrics are served on the main thread. Owns the start and the end of serving. Does not
 //! own the ports (`ports.rs`) or the services (`api`, `peer`, `admin`, `health`).
 
-use std::convert::Infallible;
 use std::net::TcpListener;
-use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use api::{ClientService, Limits, Settings};
+use api::{ClientService, Connections, Limits, Settings};
 use engine::fatal;
 use engine::handle::Handle;
 use engine::reply::ReplyLaneId;
 use engine::shared::Shared;
 use futures::Stream;
-use http::Request;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use proto::peer::peer_server::PeerServer;
 use socket2::Socket;
-use tokio::net::TcpStream;
-use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tonic::transport::Server;
 
@@ -34,31 +24,22 @@ use crate::config::Config;
 use crate::descriptors::PEERS_MAX;
 use crate::health::{self, Probes};
 use crate::member::StartError;
-use crate::member::connections::{Call, Connections, Place};
 use crate::member::ports::{Ports, listen};
 use crate::member::watched::Watched;
 use crate::metrics::Metrics;
 use crate::peer::Peers;
 use crate::peer::listen::{FRAME_BYTES_MAX, Listener};
 
-/// HTTP/2 window of one stream of a client, in bytes.
-const CLIENT_STREAM_WINDOW: u32 = 1 << 20;
-/// HTTP/2 window of a client's connection, in bytes.
-const CLIENT_CONNECTION_WINDOW: u32 = 16 << 20;
 /// HTTP/2 window of one stream of a peer, in bytes.
 const PEER_STREAM_WINDOW: u32 = 8 << 20;
 /// HTTP/2 window of a peer's connection, in bytes.
 const PEER_CONNECTION_WINDOW: u32 = 16 << 20;
-/// Maximum number of concurrent calls on one client connection. Effectively unlimited, as in etcd, which sets no limit.
-const STREAMS_MAX: u32 = 65_536;
-/// Interval of HTTP/2 pings on a silent connection.
+/// Interval of HTTP/2 pings on a silent connection of a peer.
 const PING: Duration = Duration::from_secs(30);
 /// Time within which a ping must be answered; otherwise the connection is closed.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Time after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Time in which a connection that ends for a newcomer says so to its client.
-const FAREWELL: Duration = Duration::from_millis(100);
 /// Time within which calls in progress must end when the member stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -155,7 +136,7 @@ fn incoming(listener: tokio::net::TcpListener) -> impl Stream<Item = std::io::Re
                 Ok((stream, _)) => {
                     let _ = stream.set_nodelay(true);
                     if let Some(place) = connections.admit() {
-                        return Some((Ok(Watched::of_peer(stream, place)), (listener, connections)));
+                        return Some((Ok(Watched::new(stream, place)), (listener, connections)));
                     }
                     tracing::debug!("a peer is refused, because there are too many connections");
                 }
@@ -215,7 +196,9 @@ async fn accept(
                     );
                     continue;
                 };
-                tasks.spawn(serve_connection(stream, service.clone(), place, shared.subscribe_stopping()));
+                let mut stopping = shared.subscribe_stopping();
+                let stops = async move { drop(stopping.wait_for(|stopping| *stopping).await) };
+                tasks.spawn(service.clone().serve(stream, place, stops));
             }
             Err(reason) => {
                 // The usual cause is that the process has no free file descriptor. One may become free soon, so the
@@ -229,76 +212,5 @@ async fn accept(
     let ended = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(DRAIN_TIMEOUT, ended).await.is_err() {
         tracing::info!("client connections that did not end in time are closed");
-    }
-}
-
-async fn serve_connection(
-    stream: TcpStream,
-    service: ClientService,
-    place: Place,
-    mut stopping: watch::Receiver<bool>,
-) {
-    let mut server = auto::Builder::new(TokioExecutor::new());
-    server
-        .http2()
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(CLIENT_STREAM_WINDOW)
-        .initial_connection_window_size(CLIENT_CONNECTION_WINDOW)
-        .max_concurrent_streams(STREAMS_MAX)
-        .keep_alive_interval(PING)
-        .keep_alive_timeout(PING_TIMEOUT);
-    server.http1().timer(TokioTimer::new());
-    let place = Arc::new(place);
-    let stream = Watched::of_client(stream, Arc::clone(&place));
-    let counting = service_fn(|request: Request<Incoming>| {
-        let (service, call) = (service.clone(), place.call());
-        async move { Ok::<_, Infallible>(service.answer(request).await.map(|body| InCall { body, _call: call })) }
-    });
-    let connection = server.serve_connection(TokioIo::new(stream), counting);
-    tokio::pin!(connection);
-    let stops = async { drop(stopping.wait_for(|stopping| *stopping).await) };
-    tokio::select! {
-        ended = connection.as_mut() => {
-            if let Err(reason) = ended {
-                tracing::debug!(%reason, "a client's connection failed");
-            }
-            return;
-        }
-        () = place.is_to_close() => {
-            // A newcomer has this connection's place. A call that began at the same moment is finished.
-            connection.as_mut().graceful_shutdown();
-            if tokio::time::timeout(FAREWELL, connection.as_mut()).await.is_err() && place.has_calls() {
-                let _ = tokio::time::timeout(DRAIN_TIMEOUT, connection).await;
-            }
-            return;
-        }
-        () = stops => connection.as_mut().graceful_shutdown(),
-    }
-    let _ = connection.await;
-}
-
-/// The body of an answer. The call lasts until it was sent or given up.
-struct InCall<B> {
-    body: B,
-    _call: Call,
-}
-
-impl<B: Body + Unpin> Body for InCall<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

@@ -1,5 +1,5 @@
-//! A connection whose begin is watched. Owns the limit on the time until the first bytes. Does not own the number of
-//! connections (`connections.rs`).
+//! A connection of a member or of the operator, whose begin is watched. Owns the limit on the time until the first bytes.
+//! Does not own the number of connections ([`api::Connections`]), nor clients, whose transport is `api`'s.
 
 use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::pin::Pin;
@@ -7,11 +7,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use api::{OpenCall, Place};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tonic::transport::server::Connected;
-
-use crate::member::connections::{Call, Place};
 
 /// Time within which a connection must begin. HTTP/2 has no such limit: its pings start after the first bytes.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -22,20 +21,13 @@ pub(super) struct Watched {
     place: Arc<Place>,
     /// Ready when the connection must end, unless it has begun.
     gives_up: Pin<Box<dyn Future<Output = ()> + Send>>,
-    /// Whether the connection counts as in use from its begin on.
-    stays: bool,
-    call: Option<Call>,
+    /// Held from the begin on, so that the connection counts as in use.
+    call: Option<OpenCall>,
 }
 
 impl Watched {
-    /// A connection of a client. [`Place::is_to_close`] says when it is to end for a newcomer.
-    pub(super) fn of_client(stream: TcpStream, place: Arc<Place>) -> Self {
-        let gives_up = Box::pin(tokio::time::sleep(BEGIN_TIMEOUT));
-        Self { stream, place, gives_up, stays: false, call: None }
-    }
-
-    /// A connection of a member or of the operator. Once it has begun, it does not end for a newcomer.
-    pub(super) fn of_peer(stream: TcpStream, place: Place) -> Self {
+    /// A new connection. Once it has begun, it does not end for a newcomer.
+    pub(super) fn new(stream: TcpStream, place: Place) -> Self {
         let place = Arc::new(place);
         let waiting = Arc::clone(&place);
         let gives_up = Box::pin(async move {
@@ -44,7 +36,7 @@ impl Watched {
                 () = tokio::time::sleep(BEGIN_TIMEOUT) => {}
             }
         });
-        Self { stream, place, gives_up, stays: true, call: None }
+        Self { stream, place, gives_up, call: None }
     }
 }
 
@@ -62,7 +54,7 @@ impl AsyncRead for Watched {
         let before = into.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, into);
         self.place.received(into.filled().len() - before);
-        if self.stays && self.call.is_none() && self.place.has_begun() {
+        if self.call.is_none() && self.place.has_begun() {
             self.call = Some(self.place.call());
         }
         read

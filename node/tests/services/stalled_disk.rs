@@ -5,12 +5,13 @@
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use proto::admin as wire;
 use proto::etcdserverpb as pb;
 use storage::disk::{DiskLock, DiskReader};
 use storage::{Disk, DiskFile, FileDisk};
-use tonic::Status;
+use tonic::{Request, Status};
 
 use crate::member::{Member, TOKEN, eventually, with_token};
 
@@ -136,6 +137,31 @@ async fn a_leader_whose_disk_stalls_is_replaced() {
 
     drop(stall);
     eventually("the member catches up once its disk is back", async || get(&members[first], "after").await).await;
+}
+
+/// The dashboards of etcd show such calls as failed ones.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_write_whose_client_gave_it_too_little_time_is_counted() {
+    let disk = StallingDisk::default();
+    let member = Member::blank_on("demo-1", &[], Arc::new(disk.clone()));
+    member.bootstrap_alone().await;
+    let stall = Stall(&disk);
+    disk.set(true);
+    let mut late = Request::new(pb::PutRequest { key: "late".into(), ..pb::PutRequest::default() });
+    late.set_timeout(Duration::from_millis(50));
+    member.kv().await.put(late).await.expect_err("nothing is written");
+    eventually("the write is counted", async || {
+        let page = member.probe("GET", "/metrics").await.body;
+        let counted = [
+            "etcd_server_request_duration_seconds_count{type=\"Put\",success=\"false\"} 1",
+            "etcd_server_proposals_failed_total 1",
+            "etcd_server_proposals_pending 0",
+        ];
+        let missing = counted.into_iter().find(|line| !page.lines().any(|found| found == *line));
+        missing.map_or(Ok(()), Err)
+    })
+    .await;
+    drop(stall);
 }
 
 async fn bootstrap(members: &[Member]) {

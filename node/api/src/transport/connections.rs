@@ -1,33 +1,36 @@
 //! The open connections of a port. Owns how many there are, and which one ends for a newcomer: one that has not begun
-//! yet, or that has been idle for the longest time. Does not own what is served on a connection (`serve.rs`).
+//! yet, or that has been idle for the longest time. Does not own what is served on a connection (`connection.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
-/// Time for which a connection without a call is kept, even if there is a newcomer. Clients open a connection again when
-/// it ends. Without this time, two clients that take turns would do so without a pause.
+/// Time for which a connection without a call is kept, even if there is a newcomer. Clients open a connection again
+/// when it ends. Without this time, two clients that take turns would do so without a pause.
 const IDLE_MIN: Duration = Duration::from_secs(30);
 /// Number of the first bytes of HTTP/2. A connection begins with them.
 const PREFACE_BYTES: u64 = 24;
 
 /// All connections of a port, on all of its threads.
-pub(super) struct Connections {
+#[derive(Debug)]
+pub struct Connections {
     max: usize,
     started: Instant,
     open: Mutex<Open>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Open {
     next: u64,
     entries: BTreeMap<u64, Arc<Entry>>,
 }
 
 /// What is known of one connection.
+#[derive(Debug)]
 struct Entry {
     started: Instant,
     /// Number of bytes received, as far as it matters for the begin.
@@ -76,13 +79,16 @@ impl Entry {
 }
 
 impl Connections {
-    pub(super) fn new(max: usize) -> Arc<Self> {
+    /// A port with at most `max` connections.
+    #[must_use]
+    pub fn new(max: usize) -> Arc<Self> {
         Arc::new(Self { max, started: Instant::now(), open: Mutex::default() })
     }
 
-    /// Gives a new connection its place. If all places are taken, a connection is asked to end: one that has not begun, or
-    /// the one that has been idle for the longest time. Returns `None` if all others are in use.
-    pub(super) fn admit(self: &Arc<Self>) -> Option<Place> {
+    /// Gives a new connection its place. If all places are taken, a connection is asked to end: one that has not begun,
+    /// or the one that has been idle for the longest time. Returns `None` if all others are in use.
+    #[must_use]
+    pub fn admit(self: &Arc<Self>) -> Option<Place> {
         let mut open = self.lock();
         if open.entries.len() >= self.max {
             let idle = open.entries.iter().filter(|(_, entry)| entry.is_idle());
@@ -105,7 +111,8 @@ impl Connections {
 }
 
 /// The place of one connection, which becomes free when this value is dropped.
-pub(super) struct Place {
+#[derive(Debug)]
+pub struct Place {
     number: u64,
     entry: Arc<Entry>,
     connections: Arc<Connections>,
@@ -113,30 +120,38 @@ pub(super) struct Place {
 
 impl Place {
     /// Notes that a call begins. It ends when the returned value is dropped.
-    pub(super) fn call(&self) -> Call {
+    #[must_use]
+    pub fn call(&self) -> OpenCall {
         self.entry.calls.fetch_add(1, Ordering::Relaxed);
-        Call { entry: Arc::clone(&self.entry) }
+        OpenCall { entry: Arc::clone(&self.entry) }
     }
 
     /// Notes that bytes were received.
-    pub(super) fn received(&self, bytes: usize) {
+    pub fn received(&self, bytes: usize) {
         if !self.entry.has_begun() {
             self.entry.received.fetch_add(bytes as u64, Ordering::Relaxed);
         }
     }
 
+    /// Notes that the connection has begun.
+    pub fn begin(&self) {
+        self.entry.received.store(PREFACE_BYTES, Ordering::Relaxed);
+    }
+
     /// Returns whether the first bytes of HTTP/2 were received, or as many of HTTP/1.1.
-    pub(super) fn has_begun(&self) -> bool {
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
         self.entry.has_begun()
     }
 
     /// Returns whether a call is in progress.
-    pub(super) fn has_calls(&self) -> bool {
+    #[must_use]
+    pub fn has_calls(&self) -> bool {
         self.entry.has_calls()
     }
 
     /// Waits until the connection is to end because of a newcomer.
-    pub(super) async fn is_to_close(&self) {
+    pub async fn is_to_close(&self) {
         self.entry.closes.notified().await;
     }
 }
@@ -148,11 +163,12 @@ impl Drop for Place {
 }
 
 /// A call in progress.
-pub(super) struct Call {
+#[derive(Debug)]
+pub struct OpenCall {
     entry: Arc<Entry>,
 }
 
-impl Drop for Call {
+impl Drop for OpenCall {
     fn drop(&mut self) {
         self.entry.is_used();
         self.entry.calls.fetch_sub(1, Ordering::Relaxed);

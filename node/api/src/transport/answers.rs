@@ -1,0 +1,163 @@
+//! The answer to one call. Owns how it is sent, at the pace of the client, and gives it up if the client is too slow.
+//! Does not own what is answered.
+
+use std::future::{pending, poll_fn};
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use h2::server::SendResponse;
+use h2::{Reason, SendStream};
+use http::{HeaderMap, Response};
+use tokio::time::{Instant, timeout_at};
+use tonic::Status;
+
+use super::traffic::{Piece, Traffic};
+use crate::grpc::{self, Messages};
+use crate::timeout::Pace;
+
+/// Number of bytes of one answer that wait to be written, at most.
+pub(super) const PIECE_BYTES_MAX: usize = 64 << 10;
+
+/// The answer to one call.
+pub(crate) enum Answer {
+    /// One message, with its frame header.
+    One(Bytes),
+    /// Any number of messages, until the given time.
+    Many(Messages, Option<Instant>),
+}
+
+/// Why an answer was not sent.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unsent {
+    #[error("the client reads too slowly")]
+    TooSlow,
+    #[error("the time that the client gave is over")]
+    Late,
+    #[error(transparent)]
+    Failed(#[from] h2::Error),
+    #[error("the client has cancelled the call")]
+    Cancelled,
+}
+
+/// The way to the client of one call.
+pub(super) struct Answers {
+    respond: SendResponse<Piece>,
+    traffic: Arc<Traffic>,
+}
+
+impl Answers {
+    pub(super) fn new(respond: SendResponse<Piece>, traffic: Arc<Traffic>) -> Self {
+        Self { respond, traffic }
+    }
+
+    /// Waits for the outcome of a call; `None` if the client cancels the call or disconnects.
+    pub(super) async fn wait<T>(&mut self, call: impl Future<Output = T>) -> Option<T> {
+        let mut call = std::pin::pin!(call);
+        poll_fn(|cx| match call.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending => self.respond.poll_reset(cx).map(|_| None),
+        })
+        .await
+    }
+
+    /// Sends the answer to a gRPC call.
+    ///
+    /// # Errors
+    /// Returns an error if it could not be sent completely. The client sees that the call has ended.
+    pub(super) async fn grpc(self, answer: Result<Answer, Status>) -> Result<(), Unsent> {
+        match answer {
+            Ok(Answer::One(message)) => self.one(message).await,
+            Ok(Answer::Many(messages, until)) => self.many(messages, until).await,
+            Err(status) => {
+                self.begin(grpc::refusal(&status), true)?;
+                Ok(())
+            }
+        }
+    }
+
+    async fn one(self, message: Bytes) -> Result<(), Unsent> {
+        let traffic = Arc::clone(&self.traffic);
+        let mut stream = self.begin(grpc::headers(), false)?;
+        write(&mut stream, message, &traffic).await?;
+        Ok(stream.send_trailers(grpc::trailers(None))?)
+    }
+
+    async fn many(self, mut messages: Messages, until: Option<Instant>) -> Result<(), Unsent> {
+        let traffic = Arc::clone(&self.traffic);
+        let mut stream = self.begin(grpc::headers(), false)?;
+        let mut expires = std::pin::pin!(async {
+            match until {
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => pending().await,
+            }
+        });
+        loop {
+            let next = tokio::select! {
+                biased;
+                next = messages.next() => next,
+                _ = poll_fn(|cx| stream.poll_reset(cx)) => return Err(Unsent::Cancelled),
+                () = &mut expires => Some(Err(Status::deadline_exceeded("context deadline exceeded"))),
+            };
+            match next {
+                Some(Ok(message)) => {
+                    let Some(until) = until else {
+                        write(&mut stream, message, &traffic).await?;
+                        continue;
+                    };
+                    if let Ok(written) = timeout_at(until, write(&mut stream, message, &traffic)).await {
+                        written?;
+                    } else {
+                        stream.send_reset(Reason::CANCEL);
+                        return Err(Unsent::Late);
+                    }
+                }
+                Some(Err(status)) => return Ok(stream.send_trailers(grpc::trailers(Some(&status)))?),
+                None => return Ok(stream.send_trailers(grpc::trailers(None))?),
+            }
+        }
+    }
+
+    /// Sends a page.
+    ///
+    /// # Errors
+    /// Returns an error if it could not be sent completely.
+    pub(super) async fn page(mut self, page: Response<Bytes>) -> Result<(), Unsent> {
+        let (head, body) = page.into_parts();
+        let traffic = Arc::clone(&self.traffic);
+        let mut stream = self.respond.send_response(Response::from_parts(head, ()), false)?;
+        write(&mut stream, body, &traffic).await?;
+        Ok(stream.send_data(Piece::new(Bytes::new(), &traffic), true)?)
+    }
+
+    fn begin(mut self, headers: HeaderMap, is_whole: bool) -> Result<SendStream<Piece>, h2::Error> {
+        let mut response = Response::new(());
+        *response.headers_mut() = headers;
+        self.respond.send_response(response, is_whole)
+    }
+}
+
+/// Gives bytes to `h2` as the client's windows open. A message that waits for that keeps its place in memory, so the
+/// stream ends if too little of it moves.
+async fn write(stream: &mut SendStream<Piece>, mut message: Bytes, traffic: &Arc<Traffic>) -> Result<(), Unsent> {
+    let mut pace = Pace::begin();
+    while !message.is_empty() {
+        stream.reserve_capacity(message.len().min(PIECE_BYTES_MAX));
+        if stream.capacity() == 0 {
+            match pace.wait(poll_fn(|cx| stream.poll_capacity(cx))).await {
+                Ok(Some(capacity)) => capacity?,
+                Ok(None) => return Err(Unsent::Cancelled),
+                Err(_) => {
+                    stream.send_reset(Reason::CANCEL);
+                    return Err(Unsent::TooSlow);
+                }
+            };
+            continue;
+        }
+        let piece = message.split_to(stream.capacity().min(message.len()));
+        pace.moved(piece.len());
+        stream.send_data(Piece::new(piece, traffic), false)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,218 @@
+//! The messages of one call from its client. Owns how a message is received, and refuses messages that are too large,
+//! compressed or too slow. Does not own their meaning.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes, BytesMut};
+use h2::RecvStream;
+use http::HeaderValue;
+use tonic::{Code, Status};
+
+use crate::grpc::FRAME_HEADER_BYTES;
+use crate::timeout::Pace;
+
+/// Where the bytes of a call come from.
+pub(crate) trait Source {
+    /// The next bytes; `None` if the client has sent everything.
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, h2::Error>>>;
+    /// Lets the client send as many bytes again.
+    fn release(&mut self, bytes: usize);
+    /// Returns whether it is known that the client has sent everything.
+    fn is_over(&self) -> bool;
+}
+
+impl Source for RecvStream {
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, h2::Error>>> {
+        self.poll_data(cx)
+    }
+
+    fn release(&mut self, bytes: usize) {
+        // Fails only if more is released than was received.
+        let _ = self.flow_control().release_capacity(bytes);
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_end_stream()
+    }
+}
+
+/// The messages of one call from its client.
+pub(crate) struct Requests<S = RecvStream> {
+    source: S,
+}
+
+impl<S: Source> Requests<S> {
+    pub(super) fn new(source: S) -> Self {
+        Self { source }
+    }
+
+    /// Receives the only message of a call, with at most `bytes_max` bytes. A message that arrives in one piece is not
+    /// copied. `encoding` is what the client says about compressed messages.
+    ///
+    /// # Errors
+    /// Returns an error if the message is too large, compressed, incomplete or too slow, or if the call sends a second
+    /// message.
+    pub(crate) async fn only(mut self, encoding: Option<&HeaderValue>, bytes_max: usize) -> Result<Bytes, Status> {
+        let mut pace = Pace::begin();
+        let Some(mut received) = self.next(&pace).await? else {
+            return Err(Status::internal("the request has no message"));
+        };
+        let size = loop {
+            if let Some(length) = message_length(encoding, &received, bytes_max)?
+                && received.len() >= FRAME_HEADER_BYTES + length
+            {
+                break FRAME_HEADER_BYTES + length;
+            }
+            pace.moved(received.len());
+            received = self.gather(received, bytes_max, &mut pace).await?;
+        };
+        if received.len() > size || (!self.source.is_over() && self.next(&pace).await?.is_some()) {
+            return Err(Status::internal("the request has more than one message"));
+        }
+        received.advance(FRAME_HEADER_BYTES);
+        Ok(received)
+    }
+
+    /// Receives further pieces until the message is complete. Memory grows with the received bytes instead of the
+    /// announced length, because a client can announce any length.
+    async fn gather(&mut self, first: Bytes, bytes_max: usize, pace: &mut Pace) -> Result<Bytes, Status> {
+        let mut gathered = BytesMut::from(first);
+        loop {
+            let Some(next) = self.next(pace).await? else {
+                return Err(Status::internal("the request ended inside its message"));
+            };
+            pace.moved(next.len());
+            gathered.extend_from_slice(&next);
+            let complete = announced(&gathered)
+                .is_some_and(|length| length > bytes_max || gathered.len() >= FRAME_HEADER_BYTES + length);
+            if complete {
+                return Ok(gathered.freeze());
+            }
+        }
+    }
+
+    /// The next bytes; `None` if the client has sent everything.
+    async fn next(&mut self, pace: &Pace) -> Result<Option<Bytes>, Status> {
+        loop {
+            let next = pace.wait(poll_fn(|cx| self.source.poll_bytes(cx))).await;
+            match next.map_err(|_| Status::deadline_exceeded("raft-node: the request did not arrive in time"))? {
+                None => return Ok(None),
+                Some(Ok(bytes)) if bytes.is_empty() => {}
+                Some(Ok(bytes)) => {
+                    self.source.release(bytes.len());
+                    return Ok(Some(bytes));
+                }
+                // The client has disconnected and receives no answer.
+                Some(Err(_)) => return Err(Status::cancelled("the client disconnected")),
+            }
+        }
+    }
+}
+
+fn announced(received: &[u8]) -> Option<usize> {
+    let header = received.get(..FRAME_HEADER_BYTES)?;
+    Some(u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize)
+}
+
+fn message_length(encoding: Option<&HeaderValue>, received: &[u8], bytes_max: usize) -> Result<Option<usize>, Status> {
+    let Some(length) = announced(received) else { return Ok(None) };
+    match received[0] {
+        0 => {}
+        1 => return Err(compressed(encoding)),
+        other => return Err(Status::internal(format!("the message has an unknown compression flag: {other}"))),
+    }
+    if length > bytes_max {
+        return Err(Status::new(
+            Code::ResourceExhausted,
+            format!("grpc: received message larger than max ({length} vs. {bytes_max})"),
+        ));
+    }
+    Ok(Some(length))
+}
+
+fn compressed(encoding: Option<&HeaderValue>) -> Status {
+    match encoding.and_then(|encoding| encoding.to_str().ok()) {
+        None | Some("identity") => Status::internal("grpc: compressed flag set with identity or empty encoding"),
+        Some(encoding) => {
+            Status::unimplemented(format!("grpc: Decompressor is not installed for grpc-encoding \"{encoding}\""))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    /// A call that arrives in the given pieces.
+    struct Pieces(VecDeque<Bytes>);
+
+    impl Source for Pieces {
+        fn poll_bytes(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, h2::Error>>> {
+            Poll::Ready(self.0.pop_front().map(Ok))
+        }
+
+        fn release(&mut self, _: usize) {}
+
+        fn is_over(&self) -> bool {
+            self.0.is_empty()
+        }
+    }
+
+    async fn received_as(encoding: Option<&'static str>, pieces: &[&[u8]]) -> Result<Bytes, Status> {
+        let pieces = pieces.iter().map(|piece| Bytes::copy_from_slice(piece)).collect();
+        let encoding = encoding.map(HeaderValue::from_static);
+        Requests::new(Pieces(pieces)).only(encoding.as_ref(), 10).await
+    }
+
+    async fn received(pieces: &[&[u8]]) -> Result<Bytes, Status> {
+        received_as(None, pieces).await
+    }
+
+    #[tokio::test]
+    async fn a_message_is_received_in_any_pieces() {
+        let whole = b"\0\0\0\0\x03abc";
+        assert_eq!(received(&[whole]).await.unwrap(), "abc");
+        for cut in 1..whole.len() {
+            assert_eq!(received(&[&whole[..cut], &whole[cut..]]).await.unwrap(), "abc", "cut at {cut}");
+        }
+        let bytes: Vec<&[u8]> = whole.iter().map(std::slice::from_ref).collect();
+        assert_eq!(received(&bytes).await.unwrap(), "abc");
+        assert_eq!(received(&[b"\0\0\0\0\0"]).await.unwrap(), "");
+    }
+
+    /// The expected text is that of grpc-go.
+    #[tokio::test]
+    async fn a_message_above_the_limit_is_refused_before_it_is_complete() {
+        for pieces in [&[&b"\0\0\0\0\x0b"[..]][..], &[b"\0\0\0", b"\0\x0babcde"]] {
+            let status = received(pieces).await.unwrap_err();
+            assert_eq!(status.code(), Code::ResourceExhausted);
+            assert_eq!(status.message(), "grpc: received message larger than max (11 vs. 10)");
+        }
+        assert_eq!(received(&[b"\0\0\0\0\x0a0123456789"]).await.unwrap(), "0123456789");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_not_one_complete_message_is_refused() {
+        for pieces in [
+            &[][..],
+            &[&b"\0\0\0"[..]][..],
+            &[b"\0\0\0\0\x03ab"],
+            &[b"\0\0\0\0\x01a\0"],
+            &[b"\0\0\0\0\x01a", b"\0\0\0\0\x01a"],
+            &[b"\x01\0\0\0\x01a"],
+            &[b"\x02\0\0\0\x01a"],
+        ] {
+            assert_eq!(received(pieces).await.unwrap_err().code(), Code::Internal, "{pieces:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_refusal_of_a_compressed_message_names_the_encoding() {
+        let status = received_as(Some("gzip"), &[b"\x01\0\0\0\x01a"]).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unimplemented);
+        assert_eq!(status.message(), "grpc: Decompressor is not installed for grpc-encoding \"gzip\"");
+    }
+}
