@@ -2,11 +2,11 @@
 //! arrive, are duplicated or are lost; writes finish; members crash; snapshots are taken, sent and installed; clocks
 //! advance; election timeouts pass. Every member runs the shipped core. A depth-first search visits every state once,
 //! and checks the properties of figure 3.2 of the Raft thesis in each state. A world has three members, two terms and
-//! at most one reconfiguration. Owns the worlds and their bounds. Does not own the events of a state (`state.rs`).
-//!
-//! `THOROUGH=1 cargo test -p raft --test small_worlds -- --nocapture` also explores the deeper worlds.
+//! at most one reconfiguration. Owns the worlds that a test run searches. Does not own their bounds (`worlds.rs`) or the
+//! events of a state (`state.rs`).
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // The core must not read a clock, but this test may.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 #[path = "network/cluster.rs"]
@@ -22,6 +22,8 @@ mod digest;
 mod disk;
 #[path = "small_worlds/history.rs"]
 mod history;
+#[path = "small_worlds/in_flight.rs"]
+mod in_flight;
 #[path = "small_worlds/member.rs"]
 mod member;
 #[path = "small_worlds/opening.rs"]
@@ -32,298 +34,251 @@ mod search;
 mod snapshots;
 #[path = "small_worlds/state.rs"]
 mod state;
+#[path = "small_worlds/worlds.rs"]
+mod worlds;
 
-use bounds::{Bounds, Flaw, Opening, Time};
-use clocks::UNLIMITED;
+use bounds::{Bounds, Flaw};
 use search::{Explored, Violation, explore};
-use state::Coverage;
+use state::{Coverage, Event, World};
 
-/// Base of all worlds: three members elect leaders in two terms, and each leader appends its no-op.
-const PLAIN: Bounds = Bounds {
-    name: "",
-    voters: &[1, 2, 3],
-    learners: &[],
-    terms: 2,
-    proposals: 0,
-    change: None,
-    crashes: 0,
-    heartbeats: 0,
-    duplicates: 0,
-    reads: 0,
-    transfers: 0,
-    snapshots: 0,
-    in_flight: 2,
-    pre_vote: false,
-    time: Time::Independent,
-    opening: Opening::Start,
-    states_max: 2_000_000,
-    flaw: Flaw::None,
-};
+/// Worlds of several million steps. Tests begin in the order of their names, so the largest worlds come first and the
+/// small ones keep both cores busy until the end.
+mod large {
+    use super::*;
 
-const CRASH: Bounds = Bounds { name: "an entry, a crash", proposals: 1, crashes: 1, in_flight: 1, ..PLAIN };
+    #[test]
+    fn an_entry_a_crash() {
+        report(worlds::CRASH);
+    }
 
-const ENTRY: Bounds = Bounds { name: "an entry", proposals: 1, in_flight: 3, ..PLAIN };
+    #[test]
+    fn a_joint_change_that_replaces_a_voter() {
+        report(worlds::CHANGE);
+    }
 
-const PRE_VOTE: Bounds = Bounds { name: "pre-votes, a crash", crashes: 1, in_flight: 1, pre_vote: true, ..PLAIN };
+    #[test]
+    fn a_learner_is_promoted_a_crash() {
+        report(worlds::PROMOTION_AND_CRASH);
+    }
 
-const READ: Bounds = Bounds {
-    name: "a read, a leadership transfer, a duplicated message",
-    duplicates: 1,
-    reads: 1,
-    transfers: 1,
-    ..PLAIN
-};
+    #[test]
+    fn a_snapshot() {
+        report_installs(worlds::SNAPSHOT);
+    }
 
-/// One reconfiguration, through a joint configuration, that replaces a voter with another member.
-const CHANGE: Bounds = Bounds {
-    name: "a joint change that replaces a voter",
-    voters: &[1, 2],
-    learners: &[3],
-    change: Some((&[1, 3], &[])),
-    heartbeats: 1,
-    in_flight: 3,
-    ..PLAIN
-};
+    #[test]
+    fn a_snapshot_an_entry_a_crash() {
+        report_installs(worlds::SNAPSHOT_AND_CRASH);
+    }
 
-const CHANGE_AND_CRASH: Bounds =
-    Bounds { name: "a joint change that replaces a voter, a crash", crashes: 1, heartbeats: 0, in_flight: 2, ..CHANGE };
-
-/// One member takes a snapshot and purges its log. A member that lacks the purged entries installs the snapshot.
-const SNAPSHOT: Bounds = Bounds { name: "a snapshot", snapshots: 1, in_flight: 3, ..PLAIN };
-
-/// The installed snapshot replaces a log, and further entries follow the snapshot. The one heartbeat lets the leader
-/// send a failed snapshot again.
-const SNAPSHOT_AND_ENTRY: Bounds =
-    Bounds { name: "a snapshot, an entry, a heartbeat", proposals: 1, heartbeats: 1, in_flight: 2, ..SNAPSHOT };
-
-/// A crash may happen between any two steps of an install, or between a snapshot and the purge that follows it.
-const SNAPSHOT_AND_CRASH: Bounds =
-    Bounds { name: "a snapshot, an entry, a crash", proposals: 1, crashes: 1, in_flight: 1, ..SNAPSHOT };
-
-/// A member learns the configuration from a snapshot.
-const SNAPSHOT_AND_CHANGE: Bounds =
-    Bounds { name: "a snapshot, a joint change that replaces a voter", snapshots: 1, in_flight: 2, ..CHANGE };
-
-const LEASE: Bounds =
-    Bounds { name: "a lease", reads: 1, time: Time::Together { steps: 3, drifts: 0, sleeps: 0 }, ..PLAIN };
-
-const LEASE_AND_DRIFT: Bounds = Bounds {
-    name: "a lease, clocks that drift apart, a heartbeat",
-    reads: 2,
-    heartbeats: 1,
-    time: Time::Together { steps: 4, drifts: 1, sleeps: 0 },
-    opening: Opening::Led,
-    ..PLAIN
-};
-
-const LEASE_AND_TRANSFER: Bounds = Bounds {
-    name: "a lease, clocks that drift apart, a leadership transfer",
-    heartbeats: 0,
-    transfers: 1,
-    ..LEASE_AND_DRIFT
-};
-
-/// Members may crash although a lease relies on their acknowledgements.
-const LEASE_AND_CRASHES: Bounds = Bounds {
-    name: "a lease, two crashes",
-    reads: 1,
-    crashes: 2,
-    time: Time::Together { steps: 2, drifts: 0, sleeps: 0 },
-    opening: Opening::Led,
-    ..PLAIN
-};
-
-/// The configuration changes from three voters to a single voter that does not lead, and that voter may crash. The set
-/// of voters on which a lease relies therefore changes while the lease is valid.
-const LEASE_AND_CHANGE: Bounds = Bounds {
-    name: "a lease, a joint change to one voter, a crash",
-    change: Some((&[2], &[])),
-    crashes: 1,
-    in_flight: 1,
-    time: Time::Together { steps: 2, drifts: 0, sleeps: 0 },
-    opening: Opening::Led,
-    reads: 1,
-    ..PLAIN
-};
-
-/// The machine of the leader or of a follower sleeps.
-const LEASE_AND_SLEEP: Bounds = Bounds {
-    name: "a lease, clocks that drift apart, a sleep",
-    reads: 1,
-    time: Time::Together { steps: 3, drifts: 1, sleeps: 1 },
-    ..LEASE_AND_DRIFT
-};
-
-/// At the start, a vote request of the candidate that lost the election is still in flight.
-const LEASE_CONTESTED: Bounds = Bounds {
-    name: "a lease after a contested election",
-    reads: 1,
-    heartbeats: 1,
-    in_flight: 3,
-    time: Time::Together { steps: 2, drifts: 0, sleeps: 0 },
-    opening: Opening::Contested,
-    ..PLAIN
-};
-
-/// The world sets no limit on time. The number of states is finite nevertheless, because a state holds only ages.
-const LEASE_WITHOUT_TIME_LIMIT: Bounds = Bounds {
-    name: "a lease, any length of time",
-    reads: 1,
-    time: Time::Together { steps: UNLIMITED, drifts: 0, sleeps: 0 },
-    opening: Opening::Led,
-    ..PLAIN
-};
-
-const STATES_DEEP: usize = 100_000_000;
-
-#[test]
-fn an_entry_is_safe_in_every_order() {
-    report(ENTRY);
-}
-
-#[test]
-fn a_crash_at_any_step_is_safe() {
-    report(CRASH);
-    report(PRE_VOTE);
-}
-
-#[test]
-fn a_read_and_a_transfer_are_safe_in_every_order() {
-    report(READ);
-}
-
-#[test]
-fn a_change_is_safe_in_every_order() {
-    report(CHANGE);
-    report(CHANGE_AND_CRASH);
-}
-
-#[test]
-fn a_snapshot_is_safe_in_every_order() {
-    for bounds in [SNAPSHOT, SNAPSHOT_AND_ENTRY, SNAPSHOT_AND_CHANGE] {
-        assert!(
-            report(bounds).installs > 0,
-            "{}: no state has an installed snapshot: the bounds are too narrow",
-            bounds.name
-        );
+    #[test]
+    fn pre_votes_a_crash() {
+        report(worlds::PRE_VOTE);
     }
 }
 
-#[test]
-fn a_snapshot_is_safe_with_a_crash_at_any_step() {
-    assert!(report(SNAPSHOT_AND_CRASH).installs > 0, "no state has an installed snapshot: the bounds are too narrow");
-}
+/// The other worlds.
+mod small {
+    use super::*;
 
-#[test]
-fn a_lease_is_safe_in_every_order() {
-    for bounds in [LEASE, LEASE_AND_SLEEP, LEASE_CONTESTED, LEASE_WITHOUT_TIME_LIMIT] {
-        report_leases(bounds);
+    #[test]
+    fn an_entry() {
+        report(worlds::ENTRY);
+    }
+
+    #[test]
+    fn a_read_a_leadership_transfer_a_duplicated_message() {
+        report(worlds::READ);
+    }
+
+    #[test]
+    fn a_joint_change_that_replaces_a_voter_a_crash() {
+        report(worlds::CHANGE_AND_CRASH);
+    }
+
+    #[test]
+    fn a_snapshot_an_entry_a_heartbeat() {
+        report_installs(worlds::SNAPSHOT_AND_ENTRY);
+    }
+
+    #[test]
+    fn a_snapshot_a_joint_change_that_replaces_a_voter() {
+        report_installs(worlds::SNAPSHOT_AND_CHANGE);
+    }
+
+    #[test]
+    fn a_lease() {
+        report_leases(worlds::LEASE);
+    }
+
+    #[test]
+    fn a_lease_clocks_that_drift_apart_a_heartbeat() {
+        report_leases(worlds::LEASE_AND_DRIFT);
+    }
+
+    #[test]
+    fn a_lease_clocks_that_drift_apart_a_leadership_transfer() {
+        report_leases(worlds::LEASE_AND_TRANSFER);
+    }
+
+    #[test]
+    fn a_lease_clocks_that_drift_apart_a_sleep() {
+        report_leases(worlds::LEASE_AND_SLEEP);
+    }
+
+    #[test]
+    fn a_lease_two_crashes() {
+        report_leases(worlds::LEASE_AND_CRASHES);
+    }
+
+    #[test]
+    fn a_lease_a_joint_change_to_one_voter_a_crash() {
+        report_leases(worlds::LEASE_AND_CHANGE);
+    }
+
+    #[test]
+    fn a_lease_after_a_contested_election() {
+        report_leases(worlds::LEASE_CONTESTED);
+    }
+
+    #[test]
+    fn a_lease_any_length_of_time() {
+        report_leases(worlds::LEASE_WITHOUT_TIME_LIMIT);
     }
 }
 
-#[test]
-fn a_lease_is_safe_when_clocks_drift_up_to_the_bound() {
-    report_leases(LEASE_AND_DRIFT);
-}
+/// Worlds with one more message in flight.
+mod deep {
+    use super::*;
 
-#[test]
-fn a_lease_is_safe_with_a_transfer_and_with_crashes() {
-    report_leases(LEASE_AND_TRANSFER);
-    report_leases(LEASE_AND_CRASHES);
-    report_leases(LEASE_AND_CHANGE);
-}
-
-/// Searches worlds with one more message in flight. The search takes minutes to hours, so it runs only with
-/// `THOROUGH=1`.
-#[test]
-fn every_deeper_world_is_safe_in_a_thorough_run() {
-    if !world::settings::is_thorough() {
-        return;
+    fn deeper(bounds: Bounds) -> Bounds {
+        Bounds { in_flight: bounds.in_flight + 1, states_max: 100_000_000, ..bounds }
     }
-    report(Bounds { name: "a crash", proposals: 0, ..deeper(CRASH) });
-    for bounds in [ENTRY, PRE_VOTE, READ, CHANGE, CHANGE_AND_CRASH] {
-        report(deeper(bounds));
+
+    #[test]
+    #[ignore = "takes hours: cargo xtask test --thorough"]
+    fn elections_entries_and_reads() {
+        for bounds in [worlds::ENTRY, worlds::CRASH_WITHOUT_ENTRY, worlds::PRE_VOTE_WITHOUT_CRASH, worlds::READ] {
+            report(deeper(bounds));
+        }
     }
-    for bounds in [SNAPSHOT, SNAPSHOT_AND_ENTRY, SNAPSHOT_AND_CHANGE, SNAPSHOT_AND_CRASH] {
-        report(deeper(bounds));
+
+    #[test]
+    #[ignore = "takes hours: cargo xtask test --thorough"]
+    fn membership_changes() {
+        for bounds in [worlds::CHANGE, worlds::CHANGE_AND_CRASH, worlds::PROMOTION_AND_CRASH] {
+            report(deeper(bounds));
+        }
     }
-    for bounds in [LEASE, LEASE_AND_DRIFT, LEASE_AND_TRANSFER, LEASE_AND_CRASHES] {
-        report(deeper(bounds));
+
+    #[test]
+    #[ignore = "takes hours: cargo xtask test --thorough"]
+    fn snapshots() {
+        report_installs(deeper(worlds::SNAPSHOT));
+        report_installs(deeper(worlds::SNAPSHOT_AND_ENTRY));
+        report_installs(deeper(worlds::SNAPSHOT_AND_CHANGE));
+        report_installs(deeper(worlds::SNAPSHOT_AND_CRASH_WITHOUT_ENTRY));
     }
-    for bounds in [LEASE_AND_CHANGE, LEASE_AND_SLEEP, LEASE_CONTESTED] {
-        report(deeper(bounds));
-    }
-    report(Bounds { name: "a lease, a crash, any length of time", crashes: 1, ..LEASE_WITHOUT_TIME_LIMIT });
-}
 
-fn deeper(bounds: Bounds) -> Bounds {
-    Bounds { in_flight: bounds.in_flight + 1, states_max: STATES_DEEP, ..bounds }
-}
-
-/// The search must find each planted flaw. The flaw of this test: a crash loses the vote of a member, so two leaders
-/// may be elected in one term.
-#[test]
-fn a_forgotten_vote_is_found() {
-    let violation = find(Bounds { flaw: Flaw::ForgetsVote, ..CRASH });
-    assert!(violation.what.contains("voted twice"), "{violation}");
-}
-
-/// The planted flaw: a disk acknowledges a write before the write is durable.
-#[test]
-fn an_early_acknowledgement_is_found() {
-    let violation = find(Bounds { flaw: Flaw::AcknowledgesEarly, ..CRASH });
-    assert!(violation.what.contains("durable") || violation.what.contains("voted twice"), "{violation}");
-}
-
-/// The planted flaw: an install leaves the old log in place. Entries that are appended later then leave a gap, or a
-/// restart discards them.
-#[test]
-fn an_install_over_the_old_log_is_found() {
-    let violation = find(Bounds { flaw: Flaw::InstallsOverLog, ..SNAPSHOT_AND_ENTRY });
-    assert!(violation.what.contains("leaves a gap") || violation.what.contains("not on its disk"), "{violation}");
-}
-
-/// The planted flaw: an install leaves the old state in place (etcd#13766).
-#[test]
-fn an_install_without_the_state_is_found() {
-    let violation = find(Bounds { flaw: Flaw::InstallsWithoutState, ..SNAPSHOT });
-    assert!(violation.what.contains("a different state"), "{violation}");
-}
-
-/// The planted flaws: a purge does not wait until the snapshot is durable (raft-engine#288), or a purge removes one
-/// entry more than the snapshot covers.
-#[test]
-fn a_purge_of_entries_that_no_snapshot_covers_is_found() {
-    for flaw in [Flaw::PurgesEarly, Flaw::PurgesTooMuch] {
-        let violation = find(Bounds { flaw, ..SNAPSHOT_AND_CRASH });
-        assert!(violation.what.contains("not on its disk") || violation.what.contains("durable"), "{violation}");
+    #[test]
+    #[ignore = "takes hours: cargo xtask test --thorough"]
+    fn leases() {
+        for bounds in [worlds::LEASE, worlds::LEASE_AND_DRIFT, worlds::LEASE_AND_TRANSFER, worlds::LEASE_AND_CRASHES] {
+            report_leases(deeper(bounds));
+        }
+        for bounds in [worlds::LEASE_AND_CHANGE, worlds::LEASE_AND_SLEEP, worlds::LEASE_CONTESTED] {
+            report_leases(deeper(bounds));
+        }
+        let name = "a lease, a crash, any length of time";
+        report_leases(Bounds { name, crashes: 1, ..deeper(worlds::LEASE_WITHOUT_TIME_LIMIT) });
     }
 }
 
-/// The planted flaw: a lease counts as valid after a leadership transfer (raft-rs#234).
-#[test]
-fn a_lease_kept_after_a_transfer_is_found() {
-    find_lease(Bounds { flaw: Flaw::KeepsLease, ..LEASE_AND_TRANSFER });
-}
+/// The search itself: it chooses what is lost, and finds planted flaws.
+mod the_search {
+    use super::*;
 
-#[test]
-fn a_lease_longer_than_the_election_timeout_allows_is_found() {
-    find_lease(Bounds { flaw: Flaw::LeaseTooLong, ..LEASE_AND_DRIFT });
-}
+    /// A candidate sends two vote requests, and the world has one place.
+    #[test]
+    fn either_copy_of_a_broadcast_may_be_the_one_that_is_lost() {
+        let bounds = Bounds { in_flight: 1, ..worlds::ENTRY };
+        let opened = World::opened(&bounds).unwrap();
+        let broadcast = opened.after(&bounds, Event::Timeout(0)).unwrap().expect("the first member campaigns");
+        assert_eq!(broadcast.in_flight.len(), 2);
+        let choices = broadcast.events(&bounds).into_iter();
+        let survivors = choices.map(|choice| {
+            let left = broadcast.after(&bounds, choice).unwrap().expect("a loss is within the bounds");
+            assert_eq!(left.in_flight.len(), 1, "{choice:?}");
+            left.in_flight[0].to
+        });
+        assert_eq!(survivors.collect::<BTreeSet<_>>(), BTreeSet::from([1, 2]));
+    }
 
-/// Clocks that drift one step beyond the bound break a lease, so the bound is not stricter than necessary. A machine
-/// whose wall clock hides its sleep also breaks a lease.
-#[test]
-fn clock_drift_beyond_the_bound_and_a_hidden_sleep_are_found() {
-    find_lease(Bounds { flaw: Flaw::ClocksDriftTooFar, ..LEASE });
-    find_lease(Bounds { flaw: Flaw::HidesSleep, ..LEASE_AND_SLEEP });
-}
+    /// The search must find each planted flaw. The flaw of this test: a crash loses the vote of a member, so two leaders
+    /// may be elected in one term.
+    #[test]
+    fn a_forgotten_vote_is_found() {
+        let violation = find(Bounds { flaw: Flaw::ForgetsVote, ..worlds::CRASH });
+        assert!(violation.what.contains("voted twice"), "{violation}");
+    }
 
-/// The planted flaw: after a crash, a member no longer trusts its leader. It then helps to elect another leader during
-/// the first leader's lease.
-#[test]
-fn trust_in_a_leader_lost_in_a_crash_is_found() {
-    find_lease(Bounds { flaw: Flaw::StartsBackdated, ..LEASE_AND_CRASHES });
+    /// The planted flaw: a disk acknowledges a write before the write is durable.
+    #[test]
+    fn an_early_acknowledgement_is_found() {
+        let violation = find(Bounds { flaw: Flaw::AcknowledgesEarly, ..worlds::CRASH });
+        assert!(violation.what.contains("durable") || violation.what.contains("voted twice"), "{violation}");
+    }
+
+    /// The planted flaw: an install leaves the old log in place. Entries that are appended later then leave a gap, or a
+    /// restart discards them.
+    #[test]
+    fn an_install_over_the_old_log_is_found() {
+        let violation = find(Bounds { flaw: Flaw::InstallsOverLog, ..worlds::SNAPSHOT_AND_ENTRY });
+        assert!(violation.what.contains("leaves a gap") || violation.what.contains("not on its disk"), "{violation}");
+    }
+
+    /// The planted flaw: an install leaves the old state in place (etcd#13766).
+    #[test]
+    fn an_install_without_the_state_is_found() {
+        let violation = find(Bounds { flaw: Flaw::InstallsWithoutState, ..worlds::SNAPSHOT });
+        assert!(violation.what.contains("a different state"), "{violation}");
+    }
+
+    /// The planted flaws: a purge does not wait until the snapshot is durable (raft-engine#288), or a purge removes one
+    /// entry more than the snapshot covers.
+    #[test]
+    fn a_purge_of_entries_that_no_snapshot_covers_is_found() {
+        for flaw in [Flaw::PurgesEarly, Flaw::PurgesTooMuch] {
+            let violation = find(Bounds { flaw, ..worlds::SNAPSHOT_AND_CRASH });
+            assert!(violation.what.contains("not on its disk") || violation.what.contains("durable"), "{violation}");
+        }
+    }
+
+    /// The planted flaw: a lease counts as valid after a leadership transfer (raft-rs#234).
+    #[test]
+    fn a_lease_kept_after_a_transfer_is_found() {
+        find_lease(Bounds { flaw: Flaw::KeepsLease, ..worlds::LEASE_AND_TRANSFER });
+    }
+
+    #[test]
+    fn a_lease_longer_than_the_election_timeout_allows_is_found() {
+        find_lease(Bounds { flaw: Flaw::LeaseTooLong, ..worlds::LEASE_AND_DRIFT });
+    }
+
+    /// Clocks that drift one step beyond the bound break a lease, so the bound is not stricter than necessary. A machine
+    /// whose wall clock hides its sleep also breaks a lease.
+    #[test]
+    fn clock_drift_beyond_the_bound_and_a_hidden_sleep_are_found() {
+        find_lease(Bounds { flaw: Flaw::ClocksDriftTooFar, ..worlds::LEASE });
+        find_lease(Bounds { flaw: Flaw::HidesSleep, ..worlds::LEASE_AND_SLEEP });
+    }
+
+    /// The planted flaw: after a crash, a member no longer trusts its leader. It then helps to elect another leader during
+    /// the first leader's lease.
+    #[test]
+    fn trust_in_a_leader_lost_in_a_crash_is_found() {
+        find_lease(Bounds { flaw: Flaw::StartsBackdated, ..worlds::LEASE_AND_CRASHES });
+    }
 }
 
 #[track_caller]
@@ -352,12 +307,18 @@ fn report_leases(bounds: Bounds) {
 }
 
 #[track_caller]
+fn report_installs(bounds: Bounds) {
+    let installs = report(bounds).installs;
+    assert!(installs > 0, "{}: no state has an installed snapshot: the bounds are too narrow", bounds.name);
+}
+
+#[track_caller]
 fn report(bounds: Bounds) -> Coverage {
     let began = Instant::now();
     match explore(&bounds) {
-        Ok(Explored { states, steps, depth, leaders, committed, coverage }) => {
+        Ok(Explored { states, choices, steps, depth, leaders, committed, coverage }) => {
             println!(
-                "{}: {states} states, {steps} steps, {depth} deep, {:.1} s",
+                "{}: {states} states, {choices} choices, {steps} steps, {depth} deep, {:.1} s",
                 bounds.name,
                 began.elapsed().as_secs_f64()
             );

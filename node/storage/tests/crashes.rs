@@ -5,91 +5,27 @@
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod history;
 
+#[path = "support/crash.rs"]
+mod crash;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use history::{Chance, FORMATS, Model, Step, is, open, read_snapshot, run};
-use memory_disk::MemoryDisk;
+use crash::{Crash, crash_and_check, run_history};
+use history::{FORMATS, Model, Step, is, open, read_snapshot, run};
+use memory_disk::{Choice, MemoryDisk};
 use raft::{Entry, EntryId, HardState, Index, IoId, MemberId, Payload, Persist, Term};
 use storage::{Disk, LogFormat, OnFailure, Options, SnapshotError, Start, Storage, StorageError};
 
-/// How the machine stops.
-#[derive(Clone, Copy, Debug)]
-enum Crash {
-    Kill,
-    PowerLoss(u64),
-}
-
-impl Crash {
-    fn strike(self, disk: &MemoryDisk) {
-        match self {
-            Self::Kill => disk.kill(),
-            Self::PowerLoss(seed) => disk.lose_power(seed),
-        }
-    }
-}
-
-/// Runs `steps` random steps, or fewer steps if the machine stops. Returns the states in which a crash after the last
-/// step may leave the member.
-fn run_history(disk: &MemoryDisk, seed: u64, steps: usize, model: &mut Model) -> Vec<Model> {
-    let mut chance = Chance(seed);
-    let mut storage = match open(disk, seed) {
-        Ok(found) => Some(found.storage),
-        Err(error) => {
-            assert!(disk.has_stopped(), "{error}");
-            return vec![model.clone()];
-        }
-    };
-    for number in 0..steps as u64 {
-        let step = Step::random(&mut chance, model);
-        match run(&step, &mut storage, disk, seed + number) {
-            Ok(()) => step.apply(model),
-            Err(error) => {
-                assert!(disk.has_stopped(), "{step:?}: {error:?}");
-                return step.may_leave(model);
-            }
-        }
-    }
-    vec![model.clone()]
-}
-
-fn crash_and_check(format: LogFormat, seed: u64, stop: u64, crash: Crash) -> bool {
-    let context = format!("{format:?}, seed {seed}, operation {stop}, {crash:?}");
-    let disk = history::disk_for(format);
-    let mut model = Model::default();
-    disk.stop_after(stop);
-    let possible = run_history(&disk, seed, 30, &mut model);
-    let stopped = disk.has_stopped();
-    crash.strike(&disk);
-
-    let found = open(&disk, seed + 1000).unwrap_or_else(|error| panic!("{context}: {error}"));
-    let verdicts: Vec<_> = possible.iter().map(|state| is(state, &found)).collect();
-    let Some(place) = verdicts.iter().position(Result::is_ok) else {
-        panic!("{context}: none of the possible states: {verdicts:?}");
-    };
-    for info in found.storage.snapshots().list() {
-        read_snapshot(&found.storage, &info);
-    }
-    // The state that a start finds is durable: a power loss right after the start does not change the state.
-    drop(found);
-    disk.lose_power(seed);
-    let mut model = possible[place].clone();
-    let found = open(&disk, seed + 2000).unwrap_or_else(|error| panic!("{context}, then power loss: {error}"));
-    is(&model, &found).unwrap_or_else(|what| panic!("{context}: not durable: {what}"));
-    // Later writes succeed, and no write that the crash undid reappears.
-    drop(found);
-    run_history(&disk, seed + 1, 12, &mut model);
-    disk.lose_power(seed + 2);
-    let found = open(&disk, seed + 3000).unwrap_or_else(|error| panic!("{context}, later: {error}"));
-    is(&model, &found).unwrap_or_else(|what| panic!("{context}, later: {what}"));
-    stopped
-}
-
 fn crash_at_every_operation(format: LogFormat, seed: u64, crashes: &[Crash]) {
     for stop in 1.. {
-        let stopped = crashes.iter().map(|crash| crash_and_check(format, seed, stop, *crash)).fold(false, |a, b| a | b);
+        let check = |crash: &Crash| {
+            crash_and_check(format, seed, stop, *crash)
+                .unwrap_or_else(|what| panic!("{format:?}, seed {seed}, operation {stop}, {crash:?}: {what}"))
+        };
+        let stopped = crashes.iter().map(check).fold(false, |a, b| a | b);
         if !stopped {
             assert!(stop > 30, "a history of thirty steps has more operations than {stop}");
             return;
@@ -161,13 +97,13 @@ fn a_failed_sync_is_final() {
     for (failing, format) in (0..80).map(|case| (case / 2, FORMATS[case as usize % 2])) {
         let disk = history::disk_for(format);
         let mut model = Model::default();
-        let mut chance = Chance(failing);
+        let mut choice = Choice(failing);
         let mut storage = Some(open(&disk, 1).expect("a blank disk opens").storage);
         run(&Step::Bootstrap, &mut storage, &disk, 2).expect("no fault yet");
         Step::Bootstrap.apply(&mut model);
         disk.fail_sync_after(failing);
         let (step, error) = loop {
-            let step = Step::random(&mut chance, &model);
+            let step = Step::random(&mut choice, &model);
             if matches!(step, Step::Restart) {
                 continue;
             }
@@ -200,13 +136,13 @@ fn a_full_disk_refuses_a_write_until_there_is_space() {
     for (spare, format) in (0..200_000).step_by(4099).zip(FORMATS.into_iter().cycle()) {
         let disk = history::disk_for(format);
         let mut model = Model::default();
-        let mut chance = Chance(spare);
+        let mut choice = Choice(spare);
         let mut storage = Some(open(&disk, 1).expect("a blank disk opens").storage);
         run(&Step::Bootstrap, &mut storage, &disk, 2).expect("no fault yet");
         Step::Bootstrap.apply(&mut model);
         disk.limit_bytes(Some(disk.used_bytes() + spare));
         for _ in 0..60 {
-            let step = Step::random(&mut chance, &model);
+            let step = Step::random(&mut choice, &model);
             if !matches!(step, Step::Append(_)) {
                 continue;
             }
@@ -237,7 +173,7 @@ fn short_reads_lose_nothing() {
         let disk = history::disk_for(format);
         disk.short_reads(seed);
         let mut model = Model::default();
-        run_history(&disk, seed, 30, &mut model);
+        run_history(&disk, seed, 30, &mut model).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
         let found = open(&disk, 99).expect("it opens");
         is(&model, &found).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
         for info in found.storage.snapshots().list() {
@@ -254,7 +190,8 @@ fn a_write_that_stops_at_any_length_is_whole_or_absent() {
             let disk = history::disk_for(format);
             let mut model = Model::default();
             disk.stop_after(stop);
-            let possible = run_history(&disk, seed, 15, &mut model);
+            let possible = run_history(&disk, seed, 15, &mut model)
+                .unwrap_or_else(|what| panic!("seed {seed}, operation {stop}: {what}"));
             if !disk.has_stopped() {
                 break;
             }

@@ -1,5 +1,6 @@
-//! Tests of storage on real files: a history with restarts, the lock, and snapshots larger than a chunk. Owns its temporary
-//! directories.
+//! Tests of storage on real files: a history with restarts, reads past the cache, the lock, and snapshots larger than a chunk.
+//! Owns its directories. They lie in the target directory, because the system's temporary directory may lie in memory, where no
+//! read bypasses the cache.
 
 #![expect(clippy::disallowed_methods, reason = "these tests look at the files that storage wrote")]
 
@@ -9,13 +10,14 @@ mod history;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use history::{Chance, MEMBER, Model, Step, is, meta, record};
+use history::{MEMBER, Model, Step, is, meta, record};
+use memory_disk::Choice;
 use raft::{EntryId, HardState, Index, Term};
 use storage::{
-    FileDisk, OpenError, Options, Recovered, SnapshotError, SnapshotOrigin, Start, Storage, StorageError,
+    Disk, FileDisk, OpenError, Options, Recovered, SnapshotError, SnapshotOrigin, Start, Storage, StorageError,
     snapshot::CHUNK_BYTES,
 };
 
@@ -24,7 +26,7 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("storage-{name}-{}", std::process::id()));
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("storage-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         Self(path)
     }
@@ -44,13 +46,13 @@ impl Drop for Scratch {
 fn a_history_on_files_is_found_after_every_restart() {
     let scratch = Scratch::new("history");
     let mut model = Model::default();
-    let mut chance = Chance(42);
+    let mut choice = Choice(42);
     for start in 0..8 {
         let found = scratch.open(start).expect("it opens");
         is(&model, &found).expect("every acknowledged write is there");
         let mut storage = found.storage;
         for _ in 0..12 {
-            let step = Step::random(&mut chance, &model);
+            let step = Step::random(&mut choice, &model);
             match &step {
                 Step::Bootstrap => {
                     storage.bootstrap(record(), &Start::Empty).expect("a blank volume");
@@ -75,6 +77,37 @@ fn a_history_on_files_is_found_after_every_restart() {
     }
     let found = scratch.open(99).expect("it opens");
     is(&model, &found).expect("every acknowledged write is there");
+}
+
+/// Number of bytes that this thread has fetched from a device so far. Reads from the cache do not count.
+fn bytes_from_devices() -> u64 {
+    let text = fs::read_to_string("/proc/thread-self/io").expect("Linux counts the bytes of a thread");
+    let line = text.lines().find_map(|line| line.strip_prefix("read_bytes: ")).expect("the count has a line");
+    line.parse().expect("a number")
+}
+
+/// The log is read past the cache at a start, because the cache may hold what a failed sync never wrote.
+#[test]
+fn a_settled_read_comes_from_the_device() {
+    let scratch = Scratch::new("settled");
+    fs::create_dir(&scratch.0).expect("a new directory");
+    let path = scratch.0.join("file");
+    let content: Vec<u8> = (0..3 * 1024 * 1024 + 517).map(|at| (at / 7 % 251) as u8).collect();
+    let file = FileDisk.create(&path).expect("a new file");
+    file.write_at(0, &content).expect("space");
+    file.sync().expect("a sync");
+    let before = bytes_from_devices();
+    assert!(fs::read(&path).expect("a file") == content);
+    assert_eq!(bytes_from_devices(), before, "the whole file is in the cache");
+    assert!(FileDisk.read_settled(&path).expect("a file") == content, "what was written");
+    let read = bytes_from_devices() - before;
+    assert!(
+        read >= content.len() as u64,
+        "{read} of {} bytes came from a device: {} must lie on a file system that reads past its cache, not in memory \
+         (CARGO_TARGET_DIR)",
+        content.len(),
+        path.display()
+    );
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub(crate) struct Bounds {
     /// Number of snapshots that members take of their state; 0 means that no snapshot is due. Otherwise a snapshot is
     /// due after each applied entry, and the entries that the snapshot covers are purged.
     pub(crate) snapshots: u8,
-    /// Maximum number of messages in flight; a message sent beyond this number is lost.
+    /// Maximum number of messages in flight. When more are sent, the search chooses which ones are lost.
     pub(crate) in_flight: usize,
     pub(crate) pre_vote: bool,
     pub(crate) time: Time,

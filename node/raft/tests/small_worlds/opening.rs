@@ -4,7 +4,8 @@
 use raft::Body;
 
 use crate::bounds::{Bounds, Opening};
-use crate::state::{Envelope, Event, World};
+use crate::in_flight::Envelope;
+use crate::state::{Event, World};
 
 /// Maximum number of messages in flight during an opening; no opening needs as many.
 const OPENING_IN_FLIGHT: usize = 64;

@@ -11,7 +11,11 @@ use crate::state::{Coverage, Event, World};
 /// Result of a complete search.
 #[derive(Debug, Default)]
 pub(crate) struct Explored {
+    /// Number of states in which no message must be lost.
     pub(crate) states: usize,
+    /// Number of overfull states, in which the search chose the message that is lost.
+    pub(crate) choices: usize,
+    /// Number of events that were tried.
     pub(crate) steps: usize,
     /// Highest number of events in one history, plus one.
     pub(crate) depth: usize,
@@ -52,6 +56,7 @@ pub(crate) fn explore(bounds: &Bounds) -> Result<Explored, Violation> {
     let mut explored = Explored::default();
     let world = World::opened(bounds).map_err(|what| Violation { what, states: 0, path: Vec::new() })?;
     visited.insert(world.digest());
+    explored.choices += usize::from(world.is_overfull(bounds));
     let mut stack = vec![Frame { events: world.events(bounds), world, tried: None }];
     while let Some(frame) = stack.last_mut() {
         let Some(event) = frame.events.pop() else {
@@ -78,13 +83,14 @@ pub(crate) fn explore(bounds: &Bounds) -> Result<Explored, Violation> {
                 path: Vec::new(),
             });
         }
+        explored.choices += usize::from(world.is_overfull(bounds));
         explored.leaders = explored.leaders.max(world.history.leaders());
         explored.committed = explored.committed.max(world.history.committed().len());
         explored.coverage.note(world.coverage);
         stack.push(Frame { events: world.events(bounds), world, tried: None });
         explored.depth = explored.depth.max(stack.len());
     }
-    explored.states = visited.count();
+    explored.states = visited.count() - explored.choices;
     Ok(explored)
 }
 

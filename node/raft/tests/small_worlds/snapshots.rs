@@ -70,7 +70,6 @@ impl World {
     /// Sends the newest durable snapshot.
     pub(crate) fn send_snapshot(
         &mut self,
-        bounds: &Bounds,
         from: usize,
         to: MemberId,
         term: Term,
@@ -88,7 +87,7 @@ impl World {
         member.snapshots.lanes.retain(|lane| lane.to != to);
         member.snapshots.lanes.push(Lane { to, arrived: false });
         let message = Message { term, body: raft::Body::InstallSnapshot(snapshot.meta.clone()) };
-        self.post(bounds, from, to, message, Some(snapshot));
+        self.post(from, to, message, Some(snapshot));
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! State of a small world: three members and a few messages in flight. Owns the events that are possible in a state and
-//! the states that they lead to. Does not own the search (`search.rs`), the checks (`history.rs`) or the snapshots
-//! (`snapshots.rs`). Every member has its own clock. In worlds without leases a clock advances only when an election
+//! the states that they lead to. Does not own the search (`search.rs`), the checks (`history.rs`), the messages in
+//! flight (`in_flight.rs`) or the snapshots (`snapshots.rs`). Every member has its own clock. In worlds without leases a clock advances only when an election
 //! timeout passes, a heartbeat is due or a request for a vote arrives late, so the search chooses whether a message
 //! arrives before or after a timeout. In worlds with leases, clocks advance in steps (`clocks.rs`).
 
@@ -19,6 +19,7 @@ use crate::clocks::{self, ELECTION};
 use crate::digest::Digest;
 use crate::disk::{Disk, Snapshot, Write};
 use crate::history::History;
+use crate::in_flight::Envelope;
 use crate::member::Member;
 use crate::network::{change_to, configuration, id};
 
@@ -37,6 +38,8 @@ pub(crate) enum Event {
     DeliverLate(usize),
     /// A message arrives, and stays in flight to arrive again.
     DeliverTwice(usize),
+    /// A message is lost. Possible only in an overfull state, in which no other event is possible.
+    Lose(usize),
     /// A member loses everything that is not durable, and restarts.
     Crash(usize),
     Propose(usize),
@@ -65,7 +68,7 @@ pub(crate) struct Spent {
     changes: u8,
     crashes: u8,
     heartbeats: u8,
-    duplicates: u8,
+    pub(crate) duplicates: u8,
     reads: u8,
     transfers: u8,
     pub(crate) snapshots: u8,
@@ -93,17 +96,6 @@ impl Coverage {
         self.by_lease = self.by_lease.max(other.by_lease);
         self.by_round = self.by_round.max(other.by_round);
     }
-}
-
-/// A message in flight.
-#[derive(Debug)]
-pub(crate) struct Envelope {
-    pub(crate) from: usize,
-    pub(crate) to: usize,
-    pub(crate) message: Message,
-    /// The snapshot, if the message is a [`Body::InstallSnapshot`].
-    snapshot: Option<Snapshot>,
-    digest: u128,
 }
 
 /// One state of the search.
@@ -162,30 +154,15 @@ impl World {
             // The members differ only in ID, so it suffices to begin with the first.
             return vec![Event::Timeout(0)];
         }
+        if self.is_overfull(bounds) {
+            return (0..self.in_flight.len()).map(Event::Lose).collect();
+        }
         let mut events = Vec::new();
         for at in 0..self.members.len() {
             self.add_events_of(bounds, at, &mut events);
         }
         self.add_clock_events(bounds, &mut events);
-        for (place, envelope) in self.in_flight.iter().enumerate() {
-            if self.members[envelope.to].raft.is_none() {
-                continue;
-            }
-            // A receiver that trusts a leader ignores a vote request, as if the request were lost. A vote request is
-            // therefore delivered only after its receiver has ceased to trust a leader. A pre-vote request may also be
-            // delivered earlier, because a receiver that trusts a leader answers it.
-            let is_independent = bounds.time == Time::Independent;
-            let is_vote = is_independent && matches!(envelope.message.body, Body::Vote { transfer: false, .. });
-            if is_vote || (is_independent && matches!(envelope.message.body, Body::PreVote { .. })) {
-                events.push(Event::DeliverLate(place));
-            }
-            if !is_vote {
-                events.push(Event::Deliver(place));
-            }
-            if self.spent.duplicates < bounds.duplicates {
-                events.push(Event::DeliverTwice(place));
-            }
-        }
+        self.add_deliveries(bounds, &mut events);
         events
     }
 
@@ -229,6 +206,10 @@ impl World {
         let mut next = self.clone();
         next.spent.has_begun = true;
         let at = match event {
+            Event::Lose(place) => {
+                next.in_flight.remove(place);
+                return Ok(Some(next));
+            }
             Event::Timeout(at) | Event::Heartbeat(at) => {
                 let is_heartbeat = matches!(event, Event::Heartbeat(_));
                 next.spent.heartbeats += u8::from(is_heartbeat);
@@ -282,28 +263,6 @@ impl World {
         let is_beyond_terms =
             next.members[at].raft.as_ref().is_some_and(|raft| raft.soft_state().term.0 as usize > bounds.terms);
         Ok((!is_beyond_terms).then_some(next))
-    }
-
-    fn deliver(&mut self, bounds: &Bounds, event: Event, place: usize) -> Result<usize, String> {
-        let envelope = Rc::clone(&self.in_flight[place]);
-        if !matches!(event, Event::DeliverTwice(_)) {
-            self.in_flight.remove(place);
-        }
-        let wait = if matches!(event, Event::DeliverLate(_)) { ELECTION } else { Duration::ZERO };
-        let Envelope { from, to, message, snapshot, .. } = &*envelope;
-        if let Some(snapshot) = snapshot {
-            self.snapshot_arrives(bounds, *from, *to, snapshot.clone());
-        }
-        let member = self.member(*to);
-        member.clock += wait;
-        let now = member.now();
-        if let Some(raft) = &mut member.raft {
-            raft.step(now, id(*from as u64 + 1), message.clone());
-        }
-        if bounds.time != Time::Independent {
-            self.note_leader(bounds, *to, id(*from as u64 + 1), message)?;
-        }
-        Ok(*to)
     }
 
     fn request(&mut self, bounds: &Bounds, at: usize, event: Event) -> bool {
@@ -446,7 +405,7 @@ impl World {
     fn carry_out(&mut self, bounds: &Bounds, at: usize, output: Output) -> Result<(), String> {
         match output {
             Output::Persist(persist) => self.member(at).writes.push_back(Write::Log(persist)),
-            Output::Send { to, message } => self.send(bounds, at, to, message)?,
+            Output::Send { to, message } => self.send(at, to, message)?,
             Output::Apply(entries) => self.apply(at, &entries)?,
             Output::Changed(state) if state.role == Role::Leader => self.history.leads(&self.members[at], state)?,
             Output::ReadReady { context, index } => {
@@ -459,7 +418,7 @@ impl World {
             Output::VerifyRemoval => self.verify_removal(at),
             Output::Removed { .. } => self.member(at).raft = None,
             Output::Changed(_) | Output::Dropped { .. } => {}
-            Output::SendSnapshot { to, term, at_least } => self.send_snapshot(bounds, at, to, term, at_least)?,
+            Output::SendSnapshot { to, term, at_least } => self.send_snapshot(at, to, term, at_least)?,
             Output::InstallSnapshot { io, from, hard_state, meta } => {
                 self.install(bounds, at, (io, from), hard_state, &meta)?;
             }
@@ -492,51 +451,18 @@ impl World {
         self.history.state_matches(id, applied, state)
     }
 
-    /// Removes answers whose term is lower than the durable term of their receiver. A durable term never decreases, so
-    /// these answers can have no effect. Also removes messages to removed members.
-    fn drop_stale_messages(&mut self) {
-        let members = &self.members;
-        self.in_flight.retain(|envelope| {
-            let receiver = &members[envelope.to];
-            let is_old = envelope.message.term < receiver.disk.hard_state.term;
-            let is_answer = matches!(
-                envelope.message.body,
-                Body::PreVoteReply { .. } | Body::VoteReply { .. } | Body::AppendReply(_) | Body::HeartbeatReply { .. }
-            );
-            receiver.raft.is_some() && !(is_old && is_answer)
-        });
-    }
-
-    fn send(&mut self, bounds: &Bounds, from: usize, to: MemberId, message: Message) -> Result<(), String> {
+    fn send(&mut self, from: usize, to: MemberId, message: Message) -> Result<(), String> {
         if let Body::VoteReply { granted: true } = message.body {
             self.history.votes(id(from as u64 + 1), message.term, to)?;
         }
-        self.post(bounds, from, to, message, None);
+        self.post(from, to, message, None);
         Ok(())
-    }
-
-    /// Puts a message in flight, if the bound allows another message and no equal message is in flight.
-    pub(crate) fn post(
-        &mut self,
-        bounds: &Bounds,
-        from: usize,
-        to: MemberId,
-        message: Message,
-        snapshot: Option<Snapshot>,
-    ) {
-        let to = to.0 as usize - 1;
-        let digest = Digest::of((from, to, &message, &snapshot));
-        let place = self.in_flight.partition_point(|envelope| envelope.digest < digest);
-        let is_duplicate = self.in_flight.get(place).is_some_and(|envelope| envelope.digest == digest);
-        if !is_duplicate && self.in_flight.len() < bounds.in_flight {
-            self.in_flight.insert(place, Rc::new(Envelope { from, to, message, snapshot, digest }));
-        }
     }
 
     /// Returns an event as text for a violation's path.
     pub(crate) fn describe(&self, event: Event) -> String {
         match event {
-            Event::Deliver(place) | Event::DeliverLate(place) | Event::DeliverTwice(place) => {
+            Event::Deliver(place) | Event::DeliverLate(place) | Event::DeliverTwice(place) | Event::Lose(place) => {
                 let Envelope { from, to, message, .. } = &*self.in_flight[place];
                 let how = format!("{event:?}");
                 let how = how.split('(').next().unwrap_or_default();

@@ -6,8 +6,8 @@
 //! test says otherwise. Format 1 of the log is laid out for sectors, so members that write this format run on a disk that tears
 //! sectors; on pages they would lose acknowledged writes.
 //!
-//! Owns the faults that a test can request. Does not own any randomness: the same calls with the same seeds give the same disk.
-//! The disk is a separate crate, so that no shipped program contains it.
+//! Owns the faults that a test can request, and the generator of choices. Does not own any randomness: the same calls with the
+//! same seeds give the same disk. The disk is a separate crate, so that no shipped program contains it.
 
 mod choice;
 
@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use storage::disk::{PAGE, SECTOR};
 
-use crate::choice::Choice;
+pub use crate::choice::Choice;
 use crate::state::{Inode, State};
 
 /// A disk in memory. All clones use the same disk.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use memory_disk::MemoryDisk;
+use memory_disk::{Choice, MemoryDisk};
 use raft::{
     Configuration, Entry, EntryId, HardState, Index, IoId, MemberId, MemberInfo, Payload, Persist, Restored,
     SnapshotMeta, Term,
@@ -35,9 +35,14 @@ pub(crate) fn disk() -> MemoryDisk {
     disk_for(LogFormat::default())
 }
 
-/// Settings with small segments, so that short histories have several segments.
+/// Numbers of entries that stay before a snapshot: none, fewer than a segment holds, about as many, and all of them.
+const TRAILING: [u64; 4] = [0, 3, 20, u64::MAX];
+
+/// Settings with small segments, so that short histories have several segments. The salt also decides how many entries before
+/// the snapshot a start returns, which may change from start to start.
 pub(crate) fn options(salt: u64) -> Options {
-    Options { segment_bytes: 8 * 1024, snapshots_kept: 2, trailing_entries: 1_000_000, ..Options::new(MEMBER, salt) }
+    let trailing_entries = TRAILING[salt as usize % TRAILING.len()];
+    Options { segment_bytes: 8 * 1024, snapshots_kept: 2, trailing_entries, ..Options::new(MEMBER, salt) }
 }
 
 /// The same settings for a format, with segments of several batches.
@@ -82,23 +87,6 @@ pub(crate) fn record() -> ClusterIdentity {
         ..Configuration::default()
     };
     ClusterIdentity { cluster_id: ClusterId([7; 16]), token_sha256: [9; 32], own, first_configuration }
-}
-
-/// Generator of random choices from a seed (SplitMix64).
-pub(crate) struct Chance(pub(crate) u64);
-
-impl Chance {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
 }
 
 /// State that a member must find at a start: every write that the member acknowledged.
@@ -153,35 +141,35 @@ pub(crate) fn payload_of(meta: &SnapshotMeta, size: usize) -> Vec<u8> {
 
 impl Step {
     /// Chooses a random next step that is possible in the state of the model.
-    pub(crate) fn random(chance: &mut Chance, model: &Model) -> Self {
+    pub(crate) fn random(choice: &mut Choice, model: &Model) -> Self {
         if !model.joined {
             return Self::Bootstrap;
         }
-        match chance.below(12) {
-            0 if model.last().index > Index(0) => Self::take(chance, model),
-            1 => Self::install(chance, model),
+        match choice.below(12) {
+            0 if model.last().index > Index(0) => Self::take(choice, model),
+            1 => Self::install(choice, model),
             2 => Self::Restart,
-            _ => Self::append(chance, model),
+            _ => Self::append(choice, model),
         }
     }
 
-    fn append(chance: &mut Chance, model: &Model) -> Self {
+    fn append(choice: &mut Choice, model: &Model) -> Self {
         let mut term = model.hard_state.term.0;
         let mut last = model.last();
         let floor = model.snapshot.as_ref().map_or(0, |meta| meta.last.index.0);
-        let persists = (0..=chance.below(3)).map(|io| {
+        let persists = (0..=choice.below(3)).map(|io| {
             let mut hard_state = None;
-            if term == 0 || chance.below(6) == 0 {
+            if term == 0 || choice.below(6) == 0 {
                 term += 1;
-                hard_state = Some(HardState { term: Term(term), vote: Some(MemberId(1 + chance.below(5))) });
+                hard_state = Some(HardState { term: Term(term), vote: Some(MemberId(1 + choice.below(5))) });
                 // A new leader may have different entries after the snapshot.
-                let keep = floor + chance.below(last.index.0 - floor + 1);
+                let keep = floor + choice.below(last.index.0 - floor + 1);
                 last.index = Index(keep.max(last.index.0.saturating_sub(4)).max(floor));
             }
-            let entries: Vec<_> = (0..chance.below(4))
+            let entries: Vec<_> = (0..choice.below(4))
                 .map(|_| {
                     last = EntryId { term: Term(term), index: last.index.next() };
-                    entry(last.index.0, term, chance.below(1500) as usize)
+                    entry(last.index.0, term, choice.below(1500) as usize)
                 })
                 .collect();
             if let Some(entry) = entries.last() {
@@ -198,24 +186,26 @@ impl Step {
         Self::Append(persists)
     }
 
-    fn take(chance: &mut Chance, model: &Model) -> Self {
-        let Some(position) = (!model.log.is_empty()).then(|| chance.below(model.log.len() as u64) as usize) else {
+    fn take(choice: &mut Choice, model: &Model) -> Self {
+        let Some(position) = (!model.log.is_empty()).then(|| choice.below(model.log.len() as u64) as usize) else {
             return Self::Restart;
         };
         let meta = meta(model.log[position].id);
         if model.snapshot.as_ref().is_some_and(|old| old.last.index >= meta.last.index) {
             return Self::Restart;
         }
-        let payload = payload_of(&meta, chance.below(5000) as usize);
-        let first_kept = Index(meta.last.index.0.saturating_sub(chance.below(3)).max(1));
+        let payload = payload_of(&meta, choice.below(5000) as usize);
+        // What the core keeps: the entries after the snapshot, and some before its end.
+        let trailing = TRAILING[choice.below(TRAILING.len() as u64) as usize];
+        let first_kept = Index(meta.last.index.0.saturating_sub(trailing)).next();
         Self::TakeSnapshot { meta, payload, first_kept }
     }
 
-    fn install(chance: &mut Chance, model: &Model) -> Self {
+    fn install(choice: &mut Choice, model: &Model) -> Self {
         let term = Term(model.hard_state.term.0 + 1);
-        let last = EntryId { term, index: Index(model.last().index.0 + 1 + chance.below(20)) };
+        let last = EntryId { term, index: Index(model.last().index.0 + 1 + choice.below(20)) };
         let meta = meta(last);
-        let payload = payload_of(&meta, chance.below(5000) as usize);
+        let payload = payload_of(&meta, choice.below(5000) as usize);
         Self::Install { meta, payload, hard_state: Some(HardState { term, vote: None }) }
     }
 

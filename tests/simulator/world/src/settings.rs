@@ -7,7 +7,6 @@
 //! | `TRACE=1` | a failing run prints its whole trace, not only the end |
 //! | `UPDATE=1` | write expected output instead of comparing it |
 //! | `BUG=name` | plant only this bug (`tests/planted`) |
-//! | `THOROUGH=1` | also explore the largest small worlds (`node/raft/tests/small_worlds.rs`) |
 
 use std::env;
 use std::ops::Range;
@@ -49,12 +48,6 @@ pub fn trace_lines(usual: usize) -> usize {
 #[must_use]
 pub fn updates() -> bool {
     is_set("UPDATE")
-}
-
-/// Returns whether searches that take minutes are run.
-#[must_use]
-pub fn is_thorough() -> bool {
-    is_set("THOROUGH")
 }
 
 /// Names of the bugs to plant, separated by commas; `None`: every bug is planted in turn.
