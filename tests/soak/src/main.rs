@@ -49,8 +49,18 @@ struct Arguments {
     out: Option<PathBuf>,
 }
 
-fn main() -> Result<ExitCode> {
-    let Arguments { node, folder, minutes, seed, out } = Arguments::parse();
+fn main() -> ExitCode {
+    match soak(Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn soak(arguments: Arguments) -> Result<ExitCode> {
+    let Arguments { node, folder, minutes, seed, out } = arguments;
     let seed = match seed {
         Some(seed) => seed,
         None => SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),

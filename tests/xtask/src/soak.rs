@@ -2,8 +2,11 @@
 //! its folder, and the end of an interrupted run. Does not own faults, checks or the verdict (`tests/soak`).
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::{Context, Result};
@@ -79,31 +82,29 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         command.arg("--out").arg(std::path::absolute(out)?);
     }
     command.env("PATH", search_path());
-    let succeeded = watched(&mut command)?;
-    settle(&folder, succeeded)?;
+    let (succeeded, interrupted) = watched(&mut command)?;
+    if succeeded || interrupted {
+        fs::remove_dir_all(&folder).with_context(|| format!("{} cannot be removed", folder.display()))?;
+    } else {
+        println!("logs of the members and evidence: {}", folder.display());
+    }
     Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Runs the soak until it ends. The soak ends early when its standard input is closed: after SIGINT or SIGTERM, or with
-/// this program. It is in a process group of its own, so that the terminal's SIGINT does not reach it or its members.
-fn watched(command: &mut Command) -> Result<bool> {
-    use std::os::unix::process::CommandExt;
+/// Runs the soak until it ends. Returns whether it succeeded, and whether it was interrupted. The soak ends early when
+/// its standard input is closed: after SIGINT or SIGTERM, or with this program. It is in a process group of its own, so
+/// that the terminal's SIGINT does not reach it or its members.
+fn watched(command: &mut Command) -> Result<(bool, bool)> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let mut child = command.stdin(Stdio::piped()).process_group(0).spawn().context("unshare could not be started")?;
-    let input = child.stdin.take();
+    let (input, interrupted) = (child.stdin.take(), Arc::new(AtomicBool::new(false)));
+    let noted = Arc::clone(&interrupted);
     thread::spawn(move || {
         let _ = signals.forever().next();
         eprintln!("interrupted: ending the soak");
+        noted.store(true, Ordering::SeqCst);
         drop(input);
     });
-    Ok(child.wait()?.success())
-}
-
-/// Removes the folder of a run without violations; otherwise keeps the members' logs and the evidence.
-fn settle(folder: &Path, succeeded: bool) -> Result<()> {
-    if succeeded {
-        return fs::remove_dir_all(folder).with_context(|| format!("{} cannot be removed", folder.display()));
-    }
-    println!("logs of the members and evidence: {}", folder.display());
-    Ok(())
+    let succeeded = child.wait()?.success();
+    Ok((succeeded, interrupted.load(Ordering::SeqCst)))
 }
