@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use futures::future::join_all;
 use proto::admin as wire;
 use proto::etcdserverpb::HashKvRequest;
@@ -149,20 +149,23 @@ impl Cluster {
         .await
     }
 
-    /// Compares the hashes of all keys and their history.
+    /// Compares the hashes of all keys and their history. Returns false if members have the same revision and another
+    /// hash, and the hashes with their revision and compacted revision.
     ///
     /// # Errors
-    /// Returns an error if a member does not answer or has another hash.
-    pub(crate) async fn compare_hashes(&self) -> Result<u32> {
+    /// Returns an error if a member does not answer or has another revision. A put that was given up by its client is
+    /// committed late, between two answers.
+    pub(crate) async fn compare_hashes(&self) -> Result<(bool, Vec<(u32, i64, i64)>)> {
         let mut hashes = Vec::new();
         for member in &self.members {
             let mut client = MaintenanceClient::connect(member.client_url()).await?;
             let answer = client.hash_kv(HashKvRequest { revision: 0 }).await?.into_inner();
             hashes.push((answer.hash, answer.hash_revision, answer.compact_revision));
         }
-        if hashes.iter().any(|hash| *hash != hashes[0]) {
-            bail!("hashes with their revision and compacted revision differ: {hashes:?}");
-        }
-        Ok(hashes[0].0)
+        ensure!(
+            hashes.iter().all(|hash| (hash.1, hash.2) == (hashes[0].1, hashes[0].2)),
+            "revisions differ: {hashes:?}"
+        );
+        Ok((hashes.iter().all(|hash| hash.0 == hashes[0].0), hashes))
     }
 }

@@ -238,9 +238,12 @@ impl Shared {
             Ok(applied) => report.end.push(format!("One leader, all members have applied entry {applied}.")),
             Err(reason) => findings.violation(&format!("the cluster is not whole: {reason:#}")),
         }
-        match self.cluster.compare_hashes().await {
-            Ok(hash) => report.end.push(format!("All members have the hash {hash:08x}.")),
-            Err(reason) => findings.violation(&format!("{reason:#}")),
+        match until(WHOLE, async || self.cluster.compare_hashes().await).await {
+            Ok((true, hashes)) => {
+                report.end.push(format!("All members have the hash {:08x} at revision {}.", hashes[0].0, hashes[0].1));
+            }
+            Ok((false, hashes)) => findings.violation(&format!("hashes at one revision differ: {hashes:?}")),
+            Err(reason) => findings.violation(&format!("hashes: {reason:#}")),
         }
         for place in 0..MEMBERS {
             match self.compare(place).await {
