@@ -12,11 +12,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use dev_cluster::{Program, Run, programs};
+use dev_cluster::{Program, programs};
 
 use self::load::{LOADS, Measured};
 use self::server::Servers;
-use crate::{image, toolchain};
+use crate::image;
 
 /// The extent of the measurement, and the file for the report.
 #[derive(Args)]
@@ -42,7 +42,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let say = |line: &str| println!("  {line}");
     let built = programs::build(&[Program::Etcd, Program::Benchmark], &say)?;
     say("building raft-node (release)");
-    let node = release_node()?;
+    let node = image::built("raft-node", &["--release"])?;
     let folder = Folder::new()?;
     let mut ours = Servers::raft_node(&node, &folder.0.join("raft-node"))?;
     let mut theirs = Servers::etcd(&built.path(Program::Etcd), &folder.0.join("etcd"))?;
@@ -87,13 +87,4 @@ impl Drop for Folder {
         // An error is ignored, because a folder that is not removed costs nothing except disk space.
         let _ = std::fs::remove_dir_all(&self.0);
     }
-}
-
-/// Builds the member in release mode for this machine, and returns the path of the program.
-fn release_node() -> Result<PathBuf> {
-    let mut cargo = toolchain::cargo();
-    let json = "--message-format=json-render-diagnostics";
-    let messages =
-        cargo.args(["build", "--release", "--package", "raft-node", json]).current_dir(toolchain::top()).text()?;
-    image::executable(&messages, "raft-node").context("cargo built no executable raft-node")
 }

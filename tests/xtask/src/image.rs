@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use dev_cluster::image::Image;
-use dev_cluster::{Cluster, Program, install_missing, programs};
+use dev_cluster::{Cluster, Program, Run, install_missing, programs};
 use serde_json::Value;
 
 use crate::toolchain;
@@ -210,6 +210,17 @@ fn build_static(profile: Profile, mut cargo: Command, say: &dyn Fn(&str)) -> Res
         "A client that writes without pause and checks that acknowledged writes are kept",
     ];
     PACKAGES.iter().zip(descriptions).map(|(package, description)| Ok((find(package)?, description))).collect()
+}
+
+/// Builds a package for this machine, with further arguments of cargo, and returns the path of its program, which has
+/// the name of the package.
+///
+/// # Errors
+/// Returns an error if the package cannot be built.
+pub(crate) fn built(package: &str, arguments: &[&str]) -> Result<PathBuf> {
+    let mut cargo = toolchain::cargo();
+    cargo.args(["build", "--package", package, "--message-format=json-render-diagnostics"]).args(arguments);
+    executable(&cargo.text()?, package).with_context(|| format!("cargo built no executable {package}"))
 }
 
 /// Finds the path of the executable `name` in cargo's messages.
