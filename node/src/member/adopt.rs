@@ -8,7 +8,7 @@ use engine::parameters::{BootstrapParameters, JoinParameters, Token};
 use mvcc::FeatureLevel;
 use raft::{Configuration, MemberId, MemberInfo};
 use sha2::{Digest, Sha256};
-use storage::{ClusterIdentity, Recovered, Start, Storage, StorageError};
+use storage::{ClusterIdentity, LogOutline, Recovered, Start, Storage, StorageError};
 
 use crate::config::is_url;
 
@@ -79,7 +79,8 @@ impl Adoption {
                 let raft = raft.unwrap_or_default();
                 let identity = storage.identity().clone();
                 let snapshot = storage.snapshots().newest();
-                Ok(Box::new(Recovered { storage, identity, raft, snapshot, quarantined: Vec::new() }))
+                let log = LogOutline { floor: raft.snapshot.last, ..LogOutline::default() };
+                Ok(Box::new(Recovered { storage, identity, raft, log, snapshot, quarantined: Vec::new() }))
             }
             Err(StorageError::AlreadyMember { cluster }) => {
                 Err((AdoptError::AnotherIdentity { cluster: cluster.to_string() }, Box::new(storage)))

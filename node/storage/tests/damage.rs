@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bit_flip::{disk_after, flip_and_check, is_replaced_by_the_log, start_after_flip};
-use history::{Chance, FORMATS, Model, Step, dir, open, run, segments};
-use memory_disk::MemoryDisk;
+use history::{FORMATS, Model, Step, dir, open, run, segments};
+use memory_disk::{Choice, MemoryDisk};
 use raft::{EntryId, HardState, Index, IoId, MemberId, Persist, Term};
-use storage::{DamageKind, LogFormat, OpenError, Options, Recovered, Storage};
+use storage::{DamageKind, LogFormat, OpenError, Options, Storage};
 
 /// Number of times that each verdict was given.
 type Verdicts = BTreeMap<String, usize>;
@@ -125,7 +125,7 @@ fn each_kept_snapshot_can_be_started_from() {
             Storage::open(Arc::new(disk.clone()), &dir(), options)
         };
         let mut model = Model::default();
-        let mut chance = Chance(seed);
+        let mut chance = Choice(seed);
         let mut storage = Some(open(&disk).expect("a blank disk opens").storage);
         let mut taken = 0;
         while taken < 6 {

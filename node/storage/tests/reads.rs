@@ -8,8 +8,8 @@ mod history;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use history::{Chance, FORMATS, Model, Step, dir, entry, run, segments};
-use memory_disk::MemoryDisk;
+use history::{FORMATS, Model, Step, dir, entry, run, segments};
+use memory_disk::{Choice, MemoryDisk};
 use raft::{Entry, EntryId, HardState, Index, IoId, Payload, Persist, Term};
 use storage::{DamageKind, LogFormat, Options, ReadFault, Recovered, Storage};
 
@@ -40,15 +40,15 @@ fn expected(model: &Model, from: Index, through: Index, bytes: usize) -> Vec<Ent
 }
 
 /// Compares some reads with the model. All entries from `kept` on must be readable.
-fn compare(storage: &mut Storage, model: &Model, kept: Index, chance: &mut Chance, context: &str) {
+fn compare(storage: &mut Storage, model: &Model, kept: Index, choice: &mut Choice, context: &str) {
     let last = model.last().index.0;
     let first = model.log.first().map_or(last + 1, |entry| entry.id.index.0);
     for _ in 0..3 {
-        let mut from = Index(chance.below(last + 3));
-        let through = Index(from.0 + [0, 3, 40, u64::MAX / 2][chance.below(4) as usize]);
-        let bytes = [0, 1000, 20_000, usize::MAX][chance.below(4) as usize];
+        let mut from = Index(choice.below(last + 3));
+        let through = Index(from.0 + [0, 3, 40, u64::MAX / 2][choice.below(4) as usize]);
+        let bytes = [0, 1000, 20_000, usize::MAX][choice.below(4) as usize];
         // Some readers go on where they stopped.
-        for _ in 0..=chance.below(6) {
+        for _ in 0..=choice.below(6) {
             let context = format!("{context}, from {from} to {through}, {bytes} bytes");
             match storage.read_log(from, through, bytes) {
                 Ok(read) if from.0 > last => assert_eq!(read, [], "{context}"),
@@ -97,11 +97,11 @@ fn compare_bounded(disk: &MemoryDisk, model: &Model, bound: u64, context: &str) 
 }
 
 /// An append with a new term that supersedes entries far back, and entries that are long or many.
-fn rewrite(chance: &mut Chance, model: &Model) -> Step {
+fn rewrite(choice: &mut Choice, model: &Model) -> Step {
     let term = model.hard_state.term.0 + 1;
     let floor = model.snapshot.as_ref().map_or(0, |meta| meta.last.index.0);
-    let from = floor + 1 + chance.below(model.last().index.0 - floor + 1);
-    let (count, size) = [(1, 50_000), (30, 9000), (200, 10)][chance.below(3) as usize];
+    let from = floor + 1 + choice.below(model.last().index.0 - floor + 1);
+    let (count, size) = [(1, 50_000), (30, 9000), (200, 10)][choice.below(3) as usize];
     let hard_state = Some(HardState { term: Term(term), vote: None });
     let entries = (from..from + count).map(|index| entry(index, term, size)).collect();
     Step::Append(vec![Persist { io: IoId(1), hard_state, entries }])
@@ -114,20 +114,20 @@ fn what_is_read_back_is_what_was_written() {
         if seed % 3 == 0 {
             disk.short_reads(seed);
         }
-        let mut chance = Chance(seed);
+        let mut choice = Choice(seed);
         let mut model = Model::default();
         let mut kept = Index(1);
         let mut storage = Some(open(&disk, u64::MAX, seed).storage);
         for number in 0..150 {
             let context = format!("{format:?}, seed {seed}, step {number}");
-            let step = match chance.below(6) {
-                0 if model.joined => rewrite(&mut chance, &model),
-                _ => Step::random(&mut chance, &model),
+            let step = match choice.below(6) {
+                0 if model.joined => rewrite(&mut choice, &model),
+                _ => Step::random(&mut choice, &model),
             };
             match &step {
                 Step::Restart => {
                     drop(storage.take());
-                    let bound = [0, 300, 5000, 100_000][chance.below(4) as usize];
+                    let bound = [0, 300, 5000, 100_000][choice.below(4) as usize];
                     compare_bounded(&disk, &model, bound, &context);
                     storage = Some(open(&disk, bound, seed + number).storage);
                 }
@@ -140,7 +140,7 @@ fn what_is_read_back_is_what_was_written() {
             }
             step.apply(&mut model);
             if model.joined {
-                compare(storage.as_mut().expect("an open storage"), &model, kept, &mut chance, &context);
+                compare(storage.as_mut().expect("an open storage"), &model, kept, &mut choice, &context);
             }
         }
     }

@@ -70,7 +70,7 @@ impl Cluster {
         }
         for (member, info) in cluster.members.iter().zip(&infos).skip(VOTERS) {
             let (cluster_id, token) = (CLUSTER.into(), TOKEN.into());
-            let request = wire::JoinRequest { cluster_id, token, self_: Some(info.clone()) };
+            let request = wire::JoinRequest { cluster_id, token, self_: Some(info.clone()), feature_level: 1 };
             member.admin(CALL).await?.join(with_token(request)).await?;
         }
         let (voters, learners): (Vec<_>, Vec<_>) = (0..MEMBERS).partition(|place| *place < VOTERS);
