@@ -38,7 +38,7 @@ fn start_after_flip(disk: &MemoryDisk, path: &Path, offset: u64, bit: u8) -> Res
 fn is_replaced_by_the_log(model: &Model, found: &Recovered) -> bool {
     let older = found.raft.snapshot.last;
     let log: Vec<_> = model.log.iter().filter(|entry| entry.id.index > older.index).cloned().collect();
-    let after: Vec<_> = found.raft.entries.iter().filter(|entry| entry.id.index > older.index).cloned().collect();
+    let after: Vec<_> = found.raft.log.tail.iter().filter(|entry| entry.id.index > older.index).cloned().collect();
     let reaches_back = after.first().is_none_or(|first| first.id.index == older.index.next());
     found.raft.hard_state == model.hard_state && reaches_back && after == log
 }
@@ -136,7 +136,7 @@ fn a_damaged_last_batch_without_an_open_frame_after_it_is_a_torn_tail() {
         contents[places[3] as usize] ^= 1;
         disk.overwrite(&path, Some(contents));
         let found = open(&disk, 6).expect("a torn tail is no damage");
-        let indexes: Vec<_> = found.raft.entries.iter().map(|entry| entry.id.index.0).collect();
+        let indexes: Vec<_> = found.raft.log.tail.iter().map(|entry| entry.id.index.0).collect();
         assert_eq!(indexes, [1, 2, 3]);
     }
 }

@@ -216,7 +216,7 @@ fn read_member(
         snapshots.quarantine(&damage.path).map_err(|e| at_start(e, &damage.path))?;
     }
     entries.retain(|entry| entry.id.index.0.saturating_add(options.trailing_entries) > meta.last.index.0);
-    let raft = Restored { hard_state: hard_state.state(), snapshot: meta, entries };
+    let raft = Restored::of_entries(hard_state.state(), meta, entries);
     let member = Some(MemberFiles { hard_state, wal });
     Ok(Opened { member, snapshots, raft, snapshot, quarantined: unreadable })
 }

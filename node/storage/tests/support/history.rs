@@ -300,9 +300,10 @@ pub(crate) fn is(model: &Model, found: &Recovered) -> Result<(), String> {
     expect("removed", identity.removed.is_none())?;
     expect("joined", identity.cluster == model.joined.then(record))?;
     if !model.joined {
-        return expect("nothing for the core", raft.entries.is_empty() && raft.hard_state == HardState::default());
+        return expect("nothing for the core", raft.log.tail.is_empty() && raft.hard_state == HardState::default());
     }
-    let Restored { hard_state, snapshot: meta, entries } = raft;
+    let Restored { hard_state, snapshot: meta, log } = raft;
+    let entries = &log.tail;
     expect("hard state", *hard_state == model.hard_state)?;
     expect("snapshot", snapshot.as_ref().map(|info| &info.meta) == model.snapshot.as_ref())?;
     let first_meta = SnapshotMeta { configuration: Arc::new(record().first_configuration), ..SnapshotMeta::default() };
