@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use raft::{Change, Configuration, Index, IoId, MemberId, Message, Term};
+use raft::{Change, Configuration, Entry, Index, IoId, MemberId, Message, Term, Unreadable};
 use tokio::sync::oneshot;
 
 use crate::error::{ChangeError, SnapshotWriteError, TransferError};
@@ -24,6 +24,8 @@ pub(crate) enum Event {
     Unreachable(Vec<MemberId>),
     /// The snapshot transfer with this number ended.
     SnapshotSent { to: MemberId, number: u64, arrived: Result<(), ()> },
+    /// Entries for a member that lags were read from the log on disk, from the index on, or cannot be read.
+    LogRead { to: MemberId, from: Index, read: Result<Vec<Entry>, Unreadable> },
     /// The writing of a snapshot of this member's state has ended. The value is the index of the durable snapshot, or
     /// the reason why no snapshot was written.
     SnapshotWritten(Result<Index, SnapshotWriteError>),

@@ -2,19 +2,20 @@
 //! and sync (group commit). Does not own the order of steps within a job (`storage`).
 //!
 //! A failed sync ends the process: the content of the disk is unknown after it, and a retry could report success although bytes
-//! are lost. On a full disk the thread first executes jobs that free space, then waits for space.
+//! are lost. On a full disk the thread first executes jobs that need no space, then waits for space.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use raft::{EntryId, HardState, Index, IoId, MemberId, Persist, SnapshotMeta};
-use storage::{Storage, StorageError};
+use raft::{Entry, EntryId, HardState, Index, IoId, MemberId, Persist, SnapshotMeta, Unreadable};
+use storage::{Failure, Storage, StorageError};
 
 use crate::fatal::fatal;
 use crate::mailbox::Mailbox;
 use crate::shared::Shared;
+use crate::slot::Slot;
 
 /// Interval between attempts to write to a full disk.
 const FULL_RETRY: Duration = Duration::from_secs(1);
@@ -52,6 +53,17 @@ pub enum LogJob {
         /// First index that is kept.
         first_kept: Index,
     },
+    /// Read entries that are no longer in memory: those from one index to another, as long as their payloads fit into `bytes`.
+    Read {
+        /// Index of the first entry.
+        from: Index,
+        /// Index of the last entry.
+        through: Index,
+        /// Maximum payload bytes; a single larger entry is read alone.
+        bytes: usize,
+        /// Receiver of the entries.
+        into: ReadTarget,
+    },
     /// Write the tombstone of a removed member.
     Tombstone {
         /// Index of the committed configuration that removed the member.
@@ -66,46 +78,34 @@ impl LogJob {
             Self::Install { .. } => "install a snapshot",
             Self::Discard { .. } | Self::DiscardThrough { .. } => "discard a received snapshot",
             Self::Purge { .. } => "purge the log",
+            Self::Read { .. } => "read the log",
             Self::Tombstone { .. } => "write the tombstone",
         }
     }
 
-    /// Returns whether the job frees space without using any.
-    fn frees_space(&self) -> bool {
+    /// Returns whether the job can be done on a full disk: it frees space, or only reads.
+    fn needs_no_space(&self) -> bool {
         match self {
-            Self::Discard { .. } | Self::DiscardThrough { .. } | Self::Purge { .. } => true,
+            Self::Discard { .. } | Self::DiscardThrough { .. } | Self::Purge { .. } | Self::Read { .. } => true,
             Self::Persist(_) | Self::Install { .. } | Self::Tombstone { .. } => false,
         }
     }
 }
 
-/// Signals to the apply thread that a snapshot is installed.
-#[derive(Clone, Debug, Default)]
-pub struct InstalledSignal(Arc<(Mutex<bool>, Condvar)>);
+/// Signals to the apply thread that a snapshot is durable.
+pub type InstalledSignal = Slot<()>;
 
-impl InstalledSignal {
-    /// Signals that the snapshot is durable.
-    pub(crate) fn set(&self) {
-        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.0.1.notify_all();
-    }
-
-    /// Returns whether the snapshot is durable.
-    pub(crate) fn is_set(&self) -> bool {
-        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Blocks until the snapshot is durable. Always returns, because the log thread sets the signal or ends the process.
-    pub(crate) fn wait(&self) {
-        let mut set = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while !*set {
-            set = self.0.1.wait(set).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
+/// Receiver of entries that are read from the log.
+#[derive(Clone, Debug)]
+pub enum ReadTarget {
+    /// The core, which sends them to this member.
+    Peer(MemberId),
+    /// The apply thread. All entries of the range are read.
+    Apply(Slot<Vec<Entry>>),
 }
 
 /// Executes jobs one after the other in the core's order, so that a job begins only after the jobs before it are
-/// durable. On a full disk, however, a job that frees space comes first.
+/// durable. On a full disk, however, a job that needs no space comes first.
 pub(crate) struct LogWriter {
     storage: Storage,
     waiting: VecDeque<LogJob>,
@@ -133,7 +133,7 @@ impl LogWriter {
         self.waiting.is_empty()
     }
 
-    /// Executes the next job, or on a full disk the next job that frees space, and reports its end. Returns the executed job, or
+    /// Executes the next job, or on a full disk the next job that needs no space, and reports its end. Returns the executed job, or
     /// `None` if no job waits.
     ///
     /// # Errors
@@ -153,11 +153,13 @@ impl LogWriter {
         }
     }
 
-    /// Moves a job that frees space ahead of the jobs that wait for space. Returns `false` if no job frees space. A purge may
+    /// Moves a job that needs no space ahead of the jobs that wait for space. Returns `false` if there is none. A purge may
     /// precede any write, because the purged entries are in a durable snapshot and every later write has higher indexes. A
-    /// discard may precede an installation, because a discard never deletes the snapshot that is to be installed.
+    /// discard may precede an installation, because a discard never deletes the snapshot that is to be installed. A read may
+    /// precede any write, because the core reads only what was durable when it asked. Without the read, the apply thread would
+    /// wait for space, too.
     fn prioritize_space(&mut self) -> bool {
-        let place = (1..self.waiting.len()).find(|place| self.waiting[*place].frees_space());
+        let place = (1..self.waiting.len()).find(|place| self.waiting[*place].needs_no_space());
         let job = place.and_then(|place| self.waiting.remove(place));
         job.map(|job| self.waiting.push_front(job)).is_some()
     }
@@ -170,7 +172,7 @@ impl LogWriter {
                 let index = meta.last.index;
                 tracing::info!(%index, %from, "installed a snapshot");
                 self.shared.snapshot.fetch_max(index.0, Ordering::Relaxed);
-                installed.set();
+                installed.set(());
                 self.shared.inbox.persisted(*io);
                 self.waiting.push_front(LogJob::DiscardThrough { index });
                 Ok(())
@@ -178,8 +180,42 @@ impl LogWriter {
             LogJob::Discard { last } => self.storage.snapshots().discard_received(*last),
             LogJob::DiscardThrough { index } => self.storage.snapshots().discard_received_through(*index),
             LogJob::Purge { first_kept } => self.storage.purge(*first_kept),
+            LogJob::Read { from, through, bytes, into } => self.read(*from, *through, *bytes, into),
             LogJob::Tombstone { index } => self.storage.write_tombstone(*index),
         }
+    }
+
+    /// Reads entries for `into`. Entries for another member may be unreadable, because a snapshot brings that member past them.
+    /// This member itself cannot continue without the entries that it must apply.
+    fn read(&mut self, from: Index, through: Index, bytes: usize, into: &ReadTarget) -> Result<(), StorageError> {
+        match into {
+            ReadTarget::Peer(to) => {
+                let read = self.read_log(from, through, bytes).map_err(|reason| {
+                    tracing::error!(%to, %from, %reason, "cannot read the log for another member, which gets a snapshot");
+                    Unreadable
+                });
+                self.shared.inbox.log_read(*to, from, read);
+            }
+            ReadTarget::Apply(slot) => {
+                let mut entries = Vec::new();
+                let mut next = from;
+                while next <= through {
+                    let mut more = self.read_log(next, through, usize::MAX)?;
+                    next = more.last().map_or(next, |entry| entry.id.index).next();
+                    entries.append(&mut more);
+                }
+                slot.set(entries);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads at least the entry at `from`.
+    fn read_log(&mut self, from: Index, through: Index, bytes: usize) -> Result<Vec<Entry>, StorageError> {
+        let _ = (through, bytes);
+        let cause = "the entry is not in memory".to_owned();
+        let path = std::path::PathBuf::from(format!("log entry {from}"));
+        Err(StorageError::Refused(Failure { action: "read", path, kind: std::io::ErrorKind::Unsupported, cause }))
     }
 
     fn commit(&mut self, group: &[Persist]) -> Result<(), StorageError> {
@@ -255,16 +291,16 @@ impl LogThread {
         }
     }
 
-    /// Waits until the retry interval has passed or a job arrives that frees space. Returns `false` if the mailbox is closed,
+    /// Waits until the retry interval has passed or a job arrives that needs no space. Returns `false` if the mailbox is closed,
     /// because then no such job can arrive. The number of jobs taken meanwhile needs no bound here, because the senders limit it.
     fn wait_for_space(&mut self) -> bool {
         let deadline = Instant::now() + FULL_RETRY;
         let mut jobs = Vec::new();
         loop {
             let is_open = self.jobs.take_before(deadline, &mut jobs);
-            let frees_space = jobs.iter().any(LogJob::frees_space);
+            let may_advance = jobs.iter().any(LogJob::needs_no_space);
             self.writer.add(&mut jobs);
-            if frees_space || deadline <= Instant::now() {
+            if may_advance || deadline <= Instant::now() {
                 return true;
             }
             if !is_open {
@@ -279,7 +315,7 @@ mod tests {
     use std::path::Path;
 
     use memory_disk::MemoryDisk;
-    use raft::{Configuration, Entry, MemberInfo, Payload, Term};
+    use raft::{Configuration, MemberInfo, Payload, Term};
     use storage::{ClusterId, ClusterIdentity, Options, Start};
     use tokio::sync::mpsc;
 

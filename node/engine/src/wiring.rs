@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mvcc::Store;
-use raft::{ConfigError, EntryId, Index, Now, Raft};
+use raft::{ConfigError, EntryId, Index, Now, Raft, SnapshotMeta};
 use storage::{Recovered, SnapshotReader, Snapshots};
 
 use crate::apply::{Applier, ApplyQueue};
@@ -89,12 +89,13 @@ pub fn wire(
     let Recovered { storage, identity, raft: restored, snapshot, .. } = recovered;
     let cluster = identity.cluster.ok_or(WireError::NoCluster)?.cluster_id;
     let Settings { raft: config, commit_timeout, prefer_leaders, first_names: [command, read, proposal] } = settings;
-    let (store, at) = match &snapshot {
+    let (store, start) = match &snapshot {
         Some(info) => load_newest(storage.snapshots(), info.meta.last.index)?,
-        None => (Store::new(), restored.snapshot.last),
+        None => (Store::new(), restored.snapshot.clone()),
     };
-    shared.snapshot.store(at.index.0, Ordering::Relaxed);
-    shared.published.store(Arc::new(Published { view: store.view(), applied: at.index, term: at.term }));
+    let SnapshotMeta { last: EntryId { term, index: applied }, time_ms, .. } = start;
+    shared.snapshot.store(applied.0, Ordering::Relaxed);
+    shared.published.store(Arc::new(Published { view: store.view(), applied, term, time_ms }));
     let election_timeout = config.election_timeout;
     let raft = Raft::new(config, restored, now)?;
     let queues =
@@ -110,7 +111,7 @@ pub fn wire(
         peers: transport,
         batcher: Batcher::new(command, commit_timeout),
         rounds: Rounds::new(read, commit_timeout, election_timeout / 2),
-        snapshots: SnapshotSchedule::new(Arc::clone(&queues.snapshots), at.index),
+        snapshots: SnapshotSchedule::new(Arc::clone(&queues.snapshots), applied),
         reporter: Reporter::new(cluster, shared.status.load().name.clone()),
         election_timeout,
         prefer_leaders,
@@ -120,7 +121,7 @@ pub fn wire(
     let loading = stored.clone();
     let applier = Applier::new(
         store,
-        at,
+        &start,
         Arc::clone(&queues.apply),
         Arc::clone(shared),
         pending,
@@ -133,10 +134,10 @@ pub fn wire(
     Ok(Wired { driver, log, applier, snapshots, queues })
 }
 
-fn load_newest(snapshots: &Snapshots, index: Index) -> Result<(Store, EntryId), SnapshotLoadError> {
+fn load_newest(snapshots: &Snapshots, index: Index) -> Result<(Store, SnapshotMeta), SnapshotLoadError> {
     let reader = snapshots.open_newest(index)?;
-    let last = reader.info().meta.last;
-    load(reader).map(|store| (store, last))
+    let meta = reader.info().meta.clone();
+    load(reader).map(|store| (store, meta))
 }
 
 fn load(reader: SnapshotReader) -> Result<Store, SnapshotLoadError> {

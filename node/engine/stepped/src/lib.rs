@@ -104,6 +104,8 @@ pub enum Written {
     Tombstone,
     /// Received snapshots were deleted.
     Discarded,
+    /// Entries were read, and nothing was written.
+    Nothing,
 }
 
 /// A snapshot in transfer between members.
@@ -229,6 +231,7 @@ impl SteppedMember {
             LogJob::Install { io, hard_state, meta, .. } => Written::Installed { io, hard_state, meta },
             LogJob::Discard { .. } | LogJob::DiscardThrough { .. } => Written::Discarded,
             LogJob::Purge { first_kept } => Written::Purged { first_kept },
+            LogJob::Read { .. } => Written::Nothing,
             LogJob::Tombstone { .. } => Written::Tombstone,
         }))
     }
