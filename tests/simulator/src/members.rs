@@ -270,7 +270,9 @@ impl MemberCluster {
     fn start(&mut self, id: MemberId) -> Checked {
         let now = self.agenda.now();
         let version = self.profile.version(&mut self.random);
-        let config = Config { id, seed: self.random.number(), ..version.config };
+        let mut config = Config { id, seed: self.random.number(), ..version.config };
+        // As in the shipped program, all entries stay in memory until they are purged.
+        config.limits.log_bytes = usize::MAX;
         let salt = self.random.number();
         let member = self.members.get_mut(&id).expect("every member is known");
         if !matches!(member.state, State::Down) {

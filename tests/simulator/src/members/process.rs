@@ -200,7 +200,7 @@ impl Member {
                 shadow.install(io, hard_state, meta, Bytes::new());
             }
             Written::Purged { first_kept } => shadow.purge(first_kept),
-            Written::Tombstone | Written::Discarded => {}
+            Written::Tombstone | Written::Discarded | Written::Nothing => {}
         }
         if shadow.begin_sync() {
             shadow.finish_sync();
@@ -229,8 +229,8 @@ impl Member {
             format!("{id} starts from a snapshot at {snapshot}, but had one at {kept}")
         })?;
         let holds = |index: Index| {
-            let first = found.entries.first().map_or(Index(0), |entry| entry.id.index);
-            found.entries.get(index.0.checked_sub(first.0)? as usize)
+            let first = found.log.tail.first().map_or(Index(0), |entry| entry.id.index);
+            found.log.tail.get(index.0.checked_sub(first.0)? as usize)
         };
         for entry in acknowledged.log.iter().filter(|entry| entry.id.index > found.snapshot.last.index) {
             let may_be_gone = installs || overwritten.is_some_and(|index| index <= entry.id.index);
@@ -238,7 +238,7 @@ impl Member {
                 format!("{id} starts without {}, which was acknowledged", entry.id)
             })?;
         }
-        for entry in found.entries.iter().filter(|entry| entry.id.index > acknowledged.snapshot.last.index) {
+        for entry in found.log.tail.iter().filter(|entry| entry.id.index > acknowledged.snapshot.last.index) {
             if acknowledged.log.iter().any(|known| known == entry) {
                 continue;
             }
