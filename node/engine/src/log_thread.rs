@@ -5,17 +5,23 @@
 //! are lost. On a full disk the thread first executes jobs that need no space, then waits for space.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use raft::{Entry, EntryId, HardState, Index, IoId, MemberId, Persist, SnapshotMeta, Unreadable};
-use storage::{Failure, Storage, StorageError};
+use storage::{Failure, ReadFault, Storage, StorageError};
 
 use crate::fatal::fatal;
 use crate::mailbox::Mailbox;
 use crate::shared::Shared;
 use crate::slot::Slot;
+
+/// Maximum weight in bytes of the writes that become one job, unless a single write is longer. Later writes wait for the next job,
+/// so that a slow disk delays no acknowledgement by more than one batch.
+const GROUP_BYTES: usize = storage::BATCH_BYTES;
 
 /// Interval between attempts to write to a full disk.
 const FULL_RETRY: Duration = Duration::from_secs(1);
@@ -83,6 +89,12 @@ impl LogJob {
         }
     }
 
+    /// Returns the weight in bytes of the entries that the job writes ([`Entry::weight`]).
+    fn bytes(&self) -> usize {
+        let Self::Persist(group) = self else { return 0 };
+        group.iter().flat_map(|persist| &persist.entries).map(|entry| entry.weight() as usize).sum()
+    }
+
     /// Returns whether the job can be done on a full disk: it frees space, or only reads.
     fn needs_no_space(&self) -> bool {
         match self {
@@ -109,21 +121,34 @@ pub enum ReadTarget {
 pub(crate) struct LogWriter {
     storage: Storage,
     waiting: VecDeque<LogJob>,
+    /// Weight in bytes of the last group of writes that was added.
+    group_bytes: usize,
     shared: Arc<Shared>,
 }
 
 impl LogWriter {
     /// Creates a writer without jobs.
     pub(crate) fn new(storage: Storage, shared: Arc<Shared>) -> Self {
-        Self { storage, waiting: VecDeque::new(), shared }
+        Self { storage, waiting: VecDeque::new(), group_bytes: 0, shared }
     }
 
-    /// Adds jobs and leaves `jobs` empty. Consecutive writes become one job.
+    /// Adds jobs and leaves `jobs` empty. Consecutive writes become one job, up to [`GROUP_BYTES`].
     pub(crate) fn add(&mut self, jobs: &mut Vec<LogJob>) {
         for job in jobs.drain(..) {
+            let bytes = job.bytes();
             match (self.waiting.back_mut(), job) {
-                (Some(LogJob::Persist(group)), LogJob::Persist(mut more)) => group.append(&mut more),
-                (_, job) => self.waiting.push_back(job),
+                (Some(LogJob::Persist(group)), LogJob::Persist(mut more))
+                    if self.group_bytes.saturating_add(bytes) <= GROUP_BYTES =>
+                {
+                    group.append(&mut more);
+                    self.group_bytes += bytes;
+                }
+                (_, job) => {
+                    if matches!(job, LogJob::Persist(_)) {
+                        self.group_bytes = bytes;
+                    }
+                    self.waiting.push_back(job);
+                }
             }
         }
     }
@@ -190,8 +215,11 @@ impl LogWriter {
     fn read(&mut self, from: Index, through: Index, bytes: usize, into: &ReadTarget) -> Result<(), StorageError> {
         match into {
             ReadTarget::Peer(to) => {
-                let read = self.read_log(from, through, bytes).map_err(|reason| {
-                    tracing::error!(%to, %from, %reason, "cannot read the log for another member, which gets a snapshot");
+                let read = self.storage.read_log(from, through, bytes).map_err(|fault| {
+                    // Entries that are gone were purged before the read, to free space for a write.
+                    if fault != ReadFault::Gone {
+                        tracing::error!(%to, %from, %fault, "cannot read the log for another member, which gets a snapshot");
+                    }
                     Unreadable
                 });
                 self.shared.inbox.log_read(*to, from, read);
@@ -200,22 +228,15 @@ impl LogWriter {
                 let mut entries = Vec::new();
                 let mut next = from;
                 while next <= through {
-                    let mut more = self.read_log(next, through, usize::MAX)?;
-                    next = more.last().map_or(next, |entry| entry.id.index).next();
+                    let read = self.storage.read_log(next, through, bytes);
+                    let mut more = read.map_err(|fault| StorageError::Refused(unread(next, &fault)))?;
+                    next = more.last().map_or(through, |entry| entry.id.index).next();
                     entries.append(&mut more);
                 }
                 slot.set(entries);
             }
         }
         Ok(())
-    }
-
-    /// Reads at least the entry at `from`.
-    fn read_log(&mut self, from: Index, through: Index, bytes: usize) -> Result<Vec<Entry>, StorageError> {
-        let _ = (through, bytes);
-        let cause = "the entry is not in memory".to_owned();
-        let path = std::path::PathBuf::from(format!("log entry {from}"));
-        Err(StorageError::Refused(Failure { action: "read", path, kind: std::io::ErrorKind::Unsupported, cause }))
     }
 
     fn commit(&mut self, group: &[Persist]) -> Result<(), StorageError> {
@@ -227,6 +248,12 @@ impl LogWriter {
         self.shared.inbox.persisted(last);
         Ok(())
     }
+}
+
+/// Returns the error for a committed entry that cannot be read.
+fn unread(index: Index, fault: &ReadFault) -> Failure {
+    let path = PathBuf::from(format!("entry {index} of the log"));
+    Failure { action: "read", path, kind: ErrorKind::InvalidData, cause: fault.to_string() }
 }
 
 /// The log thread. Runs in [`LogThread::run`] on a thread of its own, or step by step in [`LogThread::step`].
@@ -346,8 +373,12 @@ mod tests {
     }
 
     fn persist(io: u64) -> LogJob {
+        persist_of(io, 6 << 10)
+    }
+
+    fn persist_of(io: u64, bytes: usize) -> LogJob {
         let id = EntryId { term: Term(1), index: Index(io) };
-        let entry = Entry { id, time_ms: 0, payload: Payload::Normal(vec![7; 6 << 10].into()) };
+        let entry = Entry { id, time_ms: 0, payload: Payload::Normal(vec![7; bytes].into()) };
         let hard_state = Some(HardState { term: Term(1), vote: None });
         LogJob::Persist(vec![Persist { io: IoId(io), hard_state, entries: vec![entry] }])
     }
@@ -382,6 +413,20 @@ mod tests {
         assert_eq!(acknowledged(&shared), Some(IoId(11)), "the write did not succeed after the purge");
         jobs.close();
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_group_of_writes_is_as_long_as_a_batch() {
+        let (disk, shared) = (MemoryDisk::new(), shared());
+        let mut writer = LogWriter::new(storage(&disk), Arc::clone(&shared));
+        writer.add(&mut (1..=4).map(|io| persist_of(io, 3 << 20)).collect());
+        writer.add(&mut vec![persist_of(5, 9 << 20), persist_of(6, 10)]);
+        let mut groups = Vec::new();
+        while let Some(LogJob::Persist(group)) = writer.advance().unwrap() {
+            assert_eq!(acknowledged(&shared), group.last().map(|persist| persist.io), "its writes are acknowledged");
+            groups.push(group.len());
+        }
+        assert_eq!(groups, [2, 2, 1, 1]);
     }
 
     #[test]

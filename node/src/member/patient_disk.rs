@@ -13,7 +13,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use storage::disk::DiskLock;
+use storage::disk::{DiskLock, DiskReader};
 use storage::{Disk, DiskFile};
 use tokio::runtime::Handle;
 
@@ -77,8 +77,8 @@ impl Disk for PatientDisk {
         self.wait(path, is_exhausted, || self.disk.open(path))
     }
 
-    fn read_settled(&self, path: &Path) -> Result<Vec<u8>> {
-        self.wait(path, is_without_descriptors, || self.disk.read_settled(path))
+    fn open_settled(&self, path: &Path) -> Result<Box<dyn DiskReader>> {
+        self.wait(path, is_exhausted, || self.disk.open_settled(path))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {

@@ -45,12 +45,12 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// Returns [`io::ErrorKind::NotFound`] if there is no such file, or any error of the file system.
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
 
-    /// Reads the whole file from the medium and bypasses caches where possible, because after a failed sync a cache may still
-    /// show bytes that never reached the medium.
+    /// Opens a file whose reads come from the medium and bypass caches where possible, because after a failed sync a cache may
+    /// still show bytes that never reached the medium.
     ///
     /// # Errors
     /// Returns [`io::ErrorKind::NotFound`] if there is no such file, or any error of the file system.
-    fn read_settled(&self, path: &Path) -> io::Result<Vec<u8>>;
+    fn open_settled(&self, path: &Path) -> io::Result<Box<dyn DiskReader>>;
 
     /// Renames a file within one directory. If a file with the new name exists, the rename replaces it.
     ///
@@ -79,8 +79,8 @@ pub trait Disk: fmt::Debug + Send + Sync {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>>;
 }
 
-/// An open file.
-pub trait DiskFile: fmt::Debug + Send + Sync {
+/// A file that is open for reading.
+pub trait DiskReader: fmt::Debug + Send + Sync {
     /// Length in bytes.
     ///
     /// # Errors
@@ -92,7 +92,10 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// # Errors
     /// Returns any error of the file system.
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize>;
+}
 
+/// A file that is open for reading and writing.
+pub trait DiskFile: DiskReader {
     /// Writes all of `bytes`, starting at `offset`. The file grows if the bytes reach beyond its end.
     ///
     /// # Errors
@@ -132,7 +135,7 @@ pub trait DiskLock: fmt::Debug + Send + Sync {}
 ///
 /// # Errors
 /// Returns [`io::ErrorKind::UnexpectedEof`] if the file ends too early, or any error of the file system.
-pub fn read_exact_at(file: &dyn DiskFile, mut offset: u64, mut into: &mut [u8]) -> io::Result<()> {
+pub fn read_exact_at(file: &dyn DiskReader, mut offset: u64, mut into: &mut [u8]) -> io::Result<()> {
     while !into.is_empty() {
         let read = file.read_at(offset, into)?;
         if read == 0 {
@@ -143,4 +146,15 @@ pub fn read_exact_at(file: &dyn DiskFile, mut offset: u64, mut into: &mut [u8]) 
         into = &mut into[read..];
     }
     Ok(())
+}
+
+/// Reads a whole file through [`Disk::open_settled`]. For small files only.
+///
+/// # Errors
+/// Returns [`io::ErrorKind::NotFound`] if there is no such file, or any error of the file system.
+pub(crate) fn read_settled(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
+    let file = disk.open_settled(path)?;
+    let mut bytes = vec![0; usize::try_from(file.size()?).map_err(|_| io::ErrorKind::FileTooLarge)?];
+    read_exact_at(&*file, 0, &mut bytes)?;
+    Ok(bytes)
 }

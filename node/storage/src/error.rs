@@ -125,9 +125,9 @@ pub enum StorageError {
     /// The process must end, because only a new start reads the true contents of the disk.
     #[error("{0}: the state of the disk is unknown, this process must end")]
     Failed(Failure),
-    /// No space is left. The log is unchanged, but a new term and vote may be durable already. The caller can try again
+    /// No space is left. A new term and vote and the first of the entries may be durable already. The caller can try again
     /// when there is space.
-    #[error("no space left to extend {path}: the log is unchanged; free space or enlarge the volume", path = path.display())]
+    #[error("no space left to extend {path}: free space or enlarge the volume", path = path.display())]
     Full {
         /// File that could not grow.
         path: PathBuf,
@@ -155,8 +155,8 @@ pub enum StorageError {
         /// Index of the refused entry.
         found: Index,
     },
-    /// An entry, configuration or name exceeds a limit of the format. The log is unchanged, but a new term and vote may
-    /// be durable already.
+    /// An entry, configuration or name exceeds a limit of the format. A new term and vote and the entries before it may be
+    /// durable already.
     #[error("too large to be stored: {0}")]
     TooLarge(&'static str),
     /// There is no received snapshot with the requested last entry. Nothing was written.

@@ -5,8 +5,9 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
-use crate::disk::{Disk, DiskFile, DiskLock, SECTOR};
+use crate::disk::{Disk, DiskFile, DiskLock, DiskReader, SECTOR};
 
 /// The file system of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -70,17 +71,14 @@ impl Disk for FileDisk {
         Ok(Box::new(RealFile(file)))
     }
 
-    fn read_settled(&self, path: &Path) -> io::Result<Vec<u8>> {
-        if let Some(flag) = O_DIRECT {
-            // Some file systems (tmpfs, some overlays) do not support direct reads. Their files are read through the cache.
-            let direct =
-                OpenOptions::new().read(true).custom_flags(flag).open(path).and_then(|file| read_direct(&file));
-            match direct {
-                Err(e) if matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {}
-                other => return other,
-            }
+    fn open_settled(&self, path: &Path) -> io::Result<Box<dyn DiskReader>> {
+        let cached = File::open(path)?;
+        let Some(flag) = O_DIRECT else { return Ok(Box::new(RealFile(cached))) };
+        match OpenOptions::new().read(true).custom_flags(flag).open(path) {
+            Ok(direct) => Ok(Box::new(DirectFile::new(direct, cached)?)),
+            Err(e) if has_no_direct_reads(&e) => Ok(Box::new(RealFile(cached))),
+            Err(e) => Err(e),
         }
-        fs::read(path)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -106,48 +104,83 @@ impl Disk for FileDisk {
     }
 }
 
-/// Reads a whole file past the cache, with the alignment of memory that direct reads require.
-fn read_direct(file: &File) -> io::Result<Vec<u8>> {
-    let size = file.metadata()?.len();
-    let mut space = vec![0u8; DIRECT_BLOCK + DIRECT_ALIGN];
-    let start = space.as_ptr().align_offset(DIRECT_ALIGN);
-    let block = space
-        .get_mut(start..start.saturating_add(DIRECT_BLOCK))
-        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    read_aligned(size, block, |into, offset| file.read_at(into, offset))
+/// Returns whether a file system refuses direct reads, as some do (tmpfs, some overlays). Their files are read through the cache.
+fn has_no_direct_reads(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
 }
 
-/// Reads a file of `size` bytes in blocks, and calls `read_at` only with aligned offsets. A file system may return fewer bytes
-/// than were asked for. The next read then starts at the last aligned offset, because the bytes that are missing were
-/// acknowledged: a log that ended here would look like a torn one.
+/// A file that is read past the cache.
+#[derive(Debug)]
+struct DirectFile {
+    direct: File,
+    /// The same file, read through the cache where a direct read is refused.
+    cached: File,
+    size: u64,
+    /// Memory for direct reads, longer than a block by one aligned unit, so that an aligned part of it is as long as a block.
+    block: Mutex<Vec<u8>>,
+}
+
+impl DirectFile {
+    fn new(direct: File, cached: File) -> io::Result<Self> {
+        let size = direct.metadata()?.len();
+        let block = DIRECT_BLOCK.min(usize::try_from(size).unwrap_or(DIRECT_BLOCK).next_multiple_of(DIRECT_ALIGN));
+        Ok(Self { direct, cached, size, block: Mutex::new(vec![0; block + DIRECT_ALIGN]) })
+    }
+}
+
+impl DiskReader for DirectFile {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.size)
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        let mut memory = self.block.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = memory.as_ptr().align_offset(DIRECT_ALIGN);
+        let length = memory.len() - DIRECT_ALIGN;
+        let block = memory.get_mut(start..start.saturating_add(length)).unwrap_or_default();
+        match read_aligned(self.size, offset, into, block, |block, at| self.direct.read_at(block, at)) {
+            Ok(Some(read)) => Ok(read),
+            Ok(None) => self.cached.read_at(into, offset),
+            Err(e) if has_no_direct_reads(&e) => self.cached.read_at(into, offset),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+/// Reads from a file of `size` bytes into `block`, and copies the bytes at `offset` to `into`. Calls `read_at` only with aligned
+/// offsets and lengths, at least an aligned unit at a time. A file system may return fewer bytes than were asked for. If it does
+/// so inside the file, only whole aligned units count: the bytes that are missing were acknowledged, and a log that ended here
+/// would look like a torn one.
 ///
-/// # Errors
-/// Returns [`io::ErrorKind::InvalidInput`] if two reads in a row return less than one aligned unit although the file does not end
-/// there, or any error of `read_at`.
+/// Returns the number of bytes copied, or `None` if two reads return less than is needed although the file does not end there.
 fn read_aligned(
     size: u64,
+    offset: u64,
+    into: &mut [u8],
     block: &mut [u8],
     mut read_at: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
-) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(usize::try_from(size).map_err(|_| io::ErrorKind::FileTooLarge)?);
-    let mut is_stuck = false;
-    while (bytes.len() as u64) < size {
-        debug_assert!(bytes.len().is_multiple_of(DIRECT_ALIGN), "a direct read starts at an aligned offset");
-        let left = size - bytes.len() as u64;
-        // The cast loses nothing, because the block is in memory.
-        let read = (read_at(block, bytes.len() as u64)? as u64).min(left) as usize;
-        let kept = if read as u64 == left { read } else { read - read % DIRECT_ALIGN };
-        bytes.extend_from_slice(&block[..kept]);
-        if kept == 0 && std::mem::replace(&mut is_stuck, true) {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        is_stuck &= kept == 0;
+) -> io::Result<Option<usize>> {
+    if offset >= size || into.is_empty() {
+        return Ok(Some(0));
     }
-    assert_eq!(bytes.len() as u64, size, "a direct read returns the whole file");
-    Ok(bytes)
+    // The casts lose nothing, because the values are below the length of memory.
+    let skipped = (offset % DIRECT_ALIGN as u64) as usize;
+    let start = offset - skipped as u64;
+    let wanted = (skipped + into.len()).next_multiple_of(DIRECT_ALIGN).min(block.len());
+    for _ in 0..2 {
+        let read = (read_at(&mut block[..wanted], start)? as u64).min(size - start) as usize;
+        let is_end = start + read as u64 == size;
+        let whole = if is_end { read } else { read - read % DIRECT_ALIGN };
+        if let Some(found) = block.get(skipped..whole).filter(|found| !found.is_empty()) {
+            let copied = found.len().min(into.len());
+            into[..copied].copy_from_slice(&found[..copied]);
+            return Ok(Some(copied));
+        }
+    }
+    Ok(None)
 }
 
-impl DiskFile for RealFile {
+impl DiskReader for RealFile {
     fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
@@ -155,7 +188,9 @@ impl DiskFile for RealFile {
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
         self.0.read_at(into, offset)
     }
+}
 
+impl DiskFile for RealFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all_at(bytes, offset)
     }
@@ -169,18 +204,28 @@ impl DiskFile for RealFile {
 mod tests {
     use super::*;
 
-    /// Reads `content` from a file system whose reads return these numbers of bytes, again and again.
-    fn read(content: &[u8], lengths: &[usize]) -> io::Result<Vec<u8>> {
+    /// Reads `content` in pieces from a file system whose reads return these numbers of bytes, again and again. Returns the content,
+    /// or `None` if a read has to go through the cache.
+    fn read(content: &[u8], piece: usize, lengths: &[usize]) -> Option<Vec<u8>> {
         let mut block = vec![0; 4 * DIRECT_ALIGN];
         let mut lengths = lengths.iter().cycle();
-        read_aligned(content.len() as u64, &mut block, |into, offset| {
-            let offset = usize::try_from(offset).expect("a small file");
-            assert!(offset.is_multiple_of(DIRECT_ALIGN), "a read at {offset}");
-            let rest = &content[offset..];
-            let length = lengths.next().map_or(0, |length| *length).min(rest.len()).min(into.len());
-            into[..length].copy_from_slice(&rest[..length]);
-            Ok(length)
-        })
+        let mut found = Vec::new();
+        loop {
+            let mut into = vec![0; piece];
+            let read = read_aligned(content.len() as u64, found.len() as u64, &mut into, &mut block, |into, offset| {
+                let offset = usize::try_from(offset).expect("a small file");
+                assert!(offset.is_multiple_of(DIRECT_ALIGN), "a read at {offset}");
+                assert!(into.len().is_multiple_of(DIRECT_ALIGN), "a read of {} bytes", into.len());
+                let rest = &content[offset..];
+                let length = lengths.next().map_or(0, |length| *length).min(rest.len()).min(into.len());
+                into[..length].copy_from_slice(&rest[..length]);
+                Ok(length)
+            });
+            match read.expect("no read fails")? {
+                0 => return Some(found),
+                read => found.extend_from_slice(&into[..read]),
+            }
+        }
     }
 
     fn content(size: usize) -> Vec<u8> {
@@ -192,18 +237,18 @@ mod tests {
         let lengths: [&[usize]; 7] =
             [&[16_384], &[4096], &[4097], &[512, 8192], &[0, 4096], &[4095, 12_288, 8191], &[16_383, 0, 5000, 512]];
         for size in [0, 1, 511, 512, 4095, 4096, 4097, 8192, 50_000, 65_536] {
-            for lengths in lengths {
-                let read = read(&content(size), lengths).unwrap_or_else(|e| panic!("{size} bytes by {lengths:?}: {e}"));
-                assert!(read == content(size), "{} of {size} bytes by {lengths:?}", read.len());
+            for (lengths, piece) in lengths.iter().flat_map(|lengths| [(lengths, 40), (lengths, 100_000)]) {
+                let found = read(&content(size), piece, lengths);
+                let found = found.unwrap_or_else(|| panic!("{size} bytes by {lengths:?}: no progress"));
+                assert!(found == content(size), "{} of {size} bytes by {lengths:?}", found.len());
             }
         }
     }
 
     #[test]
-    fn direct_reads_that_make_no_progress_are_refused() {
+    fn direct_reads_that_make_no_progress_are_given_up() {
         for lengths in [&[0][..], &[512], &[4095], &[0, 512], &[8192, 512, 4095]] {
-            let error = read(&content(50_000), lengths).expect_err("the file does not end there");
-            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{lengths:?}");
+            assert_eq!(read(&content(50_000), 100_000, lengths), None, "{lengths:?}");
         }
     }
 }

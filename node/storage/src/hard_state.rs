@@ -26,7 +26,7 @@ use raft::{HardState, MemberId};
 
 use crate::checksum;
 use crate::codec::{DecodeError, Reader, put_hard_state};
-use crate::disk::{Disk, DiskFile, SECTOR};
+use crate::disk::{Disk, DiskFile, SECTOR, read_settled};
 use crate::error::{Damage, DamageKind, Failure, Latch, OpenError, StorageError};
 use crate::replace::replace;
 
@@ -81,7 +81,7 @@ impl HardStateFile {
     pub(crate) fn open(disk: &dyn Disk, path: PathBuf, member: MemberId, latch: Latch) -> Result<Self, OpenError> {
         let damaged =
             |kind| OpenError::Damaged { identity: None, damage: Damage { path: path.clone(), offset: 0, kind } };
-        let bytes = match disk.read_settled(&path) {
+        let bytes = match read_settled(disk, &path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(damaged(DamageKind::Missing)),
             other => other.map_err(Failure::of("read", &path))?,
         };

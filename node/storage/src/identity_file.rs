@@ -26,7 +26,7 @@ use raft::{Index, MemberId};
 
 use crate::checksum;
 use crate::codec::{DecodeError, EncodeError, Reader, put_configuration, put_member_info};
-use crate::disk::Disk;
+use crate::disk::{Disk, read_settled};
 use crate::error::{Damage, DamageKind, Failure, Latch, OpenError, StorageError};
 use crate::identity::{ClusterId, ClusterIdentity, Identity};
 use crate::replace::replace;
@@ -93,7 +93,7 @@ fn decode(mut reader: Reader) -> Result<Identity, DecodeError> {
 
 /// Reads the identity of a directory. Returns `None` if the directory has no identity.
 pub(crate) fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Identity>, OpenError> {
-    let bytes = match disk.read_settled(path) {
+    let bytes = match read_settled(disk, path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(Failure::of("read", path))?,
     };

@@ -24,7 +24,7 @@ mod wal;
 
 pub mod storage;
 
-pub use disk::{Disk, DiskFile};
+pub use disk::{Disk, DiskFile, DiskReader};
 pub use error::{Damage, DamageKind, Failure, OnFailure, OpenError, StorageError};
 pub use file::FileDisk;
 pub use identity::{ClusterId, ClusterIdentity, Identity};
@@ -32,4 +32,7 @@ pub use snapshot::{
     SnapshotError, SnapshotInfo, SnapshotOrigin, SnapshotReader, SnapshotReceiver, SnapshotWriter, Snapshots,
 };
 pub use storage::{Options, Recovered, Start, Storage};
+pub use wal::append::BATCH_BYTES;
 pub use wal::format::LogFormat;
+pub use wal::outline::LogOutline;
+pub use wal::read::ReadFault;

@@ -24,6 +24,8 @@ use crate::identity::{ClusterIdentity, Identity};
 use crate::identity_file;
 use crate::snapshot::{SnapshotInfo, SnapshotOrigin, Snapshots};
 use crate::wal::format::LogFormat;
+use crate::wal::outline::LogOutline;
+use crate::wal::read::ReadFault;
 use crate::wal::{Wal, WalOptions};
 
 const LOCK: &str = "lock";
@@ -48,8 +50,11 @@ pub struct Options {
     /// Number of snapshots to keep; 0 keeps one snapshot. Default: 3.
     pub snapshots_kept: usize,
     /// Maximum number of entries that a start returns although the newest snapshot covers them: the last entries up to
-    /// the snapshot's end. A start always returns the entries after the snapshot's end. Default: 1,024.
+    /// the snapshot's end. Default: 1,024.
     pub trailing_entries: u64,
+    /// Maximum weight in bytes of the entries that a start returns, the last ones of the log: their payloads and a surcharge of 64
+    /// bytes for each entry. The last entry is returned whatever its weight. Default: [`u64::MAX`].
+    pub memory_bytes: u64,
     /// Callback that is called when the contents of the disk become unknown. Default: a callback that does nothing.
     pub on_failure: OnFailure,
 }
@@ -65,6 +70,7 @@ impl Options {
             format: LogFormat::default(),
             snapshots_kept: 3,
             trailing_entries: 1024,
+            memory_bytes: u64::MAX,
             on_failure: OnFailure::default(),
         }
     }
@@ -79,6 +85,8 @@ pub struct Recovered {
     pub identity: Identity,
     /// State with which the core starts. Empty for a blank volume and for a removed member.
     pub raft: Restored,
+    /// The log, of which `raft` holds the last entries. Empty for a blank volume and for a removed member.
+    pub log: LogOutline,
     /// The newest snapshot, with which the state machine starts. `raft.snapshot` is the meta of this snapshot.
     pub snapshot: Option<SnapshotInfo>,
     /// Damaged snapshots that were put aside. No entry is lost, because an older snapshot and the log hold the same entries.
@@ -206,8 +214,8 @@ impl Storage {
         Ok(())
     }
 
-    /// Makes writes durable, in order, as one batch with one sync. If term or vote changed, they are synced before the batch. All
-    /// of the writes may be acknowledged once this method returns.
+    /// Makes writes durable, in order, as one batch with one sync, or as several if they are longer than [`crate::BATCH_BYTES`]. If
+    /// term or vote changed, they are synced before. All of the writes may be acknowledged once this method returns.
     ///
     /// # Errors
     /// Returns [`StorageError`] if a write failed or was refused. None of the writes may be acknowledged. The variants of
@@ -229,6 +237,16 @@ impl Storage {
             member.no_entry_ahead_of_the_term(entry.id);
         }
         member.wal.append(&entries)
+    }
+
+    /// Reads entries of the log that are no longer in memory: those from `from` to `through`, or fewer. Stops at the end of the log,
+    /// before an entry with which the payloads would exceed `bytes`, and before an entry that cannot be read. Reads the first entry
+    /// whatever its length.
+    ///
+    /// # Errors
+    /// Returns [`ReadFault`] if the first entry cannot be read, or if the volume belongs to no member.
+    pub fn read_log(&mut self, from: Index, through: Index, bytes: usize) -> Result<Vec<Entry>, ReadFault> {
+        self.member.as_mut().ok_or(ReadFault::Gone)?.wal.read(from, through, bytes)
     }
 
     /// Removes the files of the log that hold only entries below `first_kept`.

@@ -1,8 +1,8 @@
 //! The log on disk: segments of records with checksums. Each batch has one commit frame and one sync. `node/docs/wal_format.md`
 //! describes the format byte by byte.
 //!
-//! Owns the files, their order, and the meaning of a damaged or torn file. Does not own entries in memory (the core keeps them)
-//! or the decision which entries may be purged.
+//! Owns the files, their order, the places of entries in them, and the meaning of a damaged or torn file. Does not own entries in
+//! memory (the core keeps the last ones) or the decision which entries may be purged.
 
 pub(crate) mod format;
 
@@ -10,20 +10,30 @@ pub(crate) mod record;
 
 pub(crate) mod segment;
 
+pub(crate) mod window;
+
+pub(crate) mod extents;
+
+pub(crate) mod outline;
+
 pub(crate) mod append;
 
 pub(crate) mod recover;
+
+pub(crate) mod read;
 
 pub(crate) mod recycle;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use raft::{EntryId, MemberId};
+use raft::{EntryId, Index, MemberId};
 
 use crate::disk::Disk;
 use crate::error::Latch;
+use extents::Extents;
 use format::LogFormat;
+use read::Reads;
 use segment::{Active, Segment};
 
 /// Settings of a log.
@@ -57,6 +67,10 @@ pub(crate) struct Wal {
     next_batch: u64,
     /// The log's last entry.
     last: EntryId,
+    /// Places of all entries.
+    extents: Extents,
+    /// State of reads.
+    reads: Reads,
     /// File of an old segment, which the next segment will overwrite.
     spare: Option<PathBuf>,
     /// Buffer for an encoded batch, reused by every write.
@@ -67,6 +81,11 @@ impl Wal {
     /// The log's last entry.
     pub(crate) fn last(&self) -> EntryId {
         self.last
+    }
+
+    /// First index of the log. If the log is empty, index of the next entry.
+    pub(crate) fn first(&self) -> Index {
+        self.extents.first().unwrap_or(self.last.index.next())
     }
 
     /// Size in bytes of the unit in which new segments align batches.

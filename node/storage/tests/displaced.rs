@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use memory_disk::MemoryDisk;
 use raft::{EntryId, Index, Term};
-use storage::disk::DiskLock;
+use storage::disk::{DiskLock, DiskReader};
 use storage::{Disk, DiskFile, Options, Snapshots, Start, Storage};
 
 type Meanwhile = Box<dyn FnOnce() + Send>;
@@ -50,8 +50,8 @@ impl Disk for Interrupted {
         self.disk.open(path)
     }
 
-    fn read_settled(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.disk.read_settled(path)
+    fn open_settled(&self, path: &Path) -> io::Result<Box<dyn DiskReader>> {
+        self.disk.open_settled(path)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

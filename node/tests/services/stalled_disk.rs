@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use proto::admin as wire;
 use proto::etcdserverpb as pb;
-use storage::disk::DiskLock;
+use storage::disk::{DiskLock, DiskReader};
 use storage::{Disk, DiskFile, FileDisk};
 use tonic::Status;
 
@@ -53,8 +53,8 @@ impl Disk for StallingDisk {
         FileDisk.open(path).map(|file| self.wrap(file))
     }
 
-    fn read_settled(&self, path: &Path) -> io::Result<Vec<u8>> {
-        FileDisk.read_settled(path)
+    fn open_settled(&self, path: &Path) -> io::Result<Box<dyn DiskReader>> {
+        FileDisk.open_settled(path)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -81,7 +81,7 @@ struct StallingFile {
     disk: StallingDisk,
 }
 
-impl DiskFile for StallingFile {
+impl DiskReader for StallingFile {
     fn size(&self) -> io::Result<u64> {
         self.file.size()
     }
@@ -89,7 +89,9 @@ impl DiskFile for StallingFile {
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
         self.file.read_at(offset, into)
     }
+}
 
+impl DiskFile for StallingFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.file.write_at(offset, bytes)
     }

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use storage::disk::{Disk, DiskFile, DiskLock, SECTOR};
+use storage::disk::{Disk, DiskFile, DiskLock, DiskReader};
 
 use crate::MemoryDisk;
 use crate::state::{Fate, Inode, NameChange, State, stopped, write_into};
@@ -57,10 +57,11 @@ impl Disk for MemoryDisk {
         Ok(self.opened(&mut state, inode))
     }
 
-    fn read_settled(&self, path: &Path) -> io::Result<Vec<u8>> {
+    fn open_settled(&self, path: &Path) -> io::Result<Box<dyn DiskReader>> {
         let state = self.state();
-        let inode = state.live.files.get(path).ok_or(io::ErrorKind::NotFound)?;
-        state.inodes.get(inode).map(Inode::settled).ok_or_else(|| io::ErrorKind::NotFound.into())
+        let inode = state.live.files.get(path).and_then(|inode| state.inodes.get(inode));
+        let bytes = inode.map(Inode::settled).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Box::new(SettledFile { shared: self.shared.clone(), bytes }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -136,27 +137,50 @@ impl Drop for MemoryFile {
     }
 }
 
-impl DiskFile for MemoryFile {
+/// Copies the bytes at `offset` to `into`, at most `allowed` of them, and returns their number.
+fn copy(bytes: &[u8], offset: u64, into: &mut [u8], allowed: usize) -> usize {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+    let length = allowed.min(bytes.len() - start);
+    into[..length].copy_from_slice(&bytes[start..start + length]);
+    length
+}
+
+/// The bytes that a file had on the medium when it was opened.
+struct SettledFile {
+    shared: Arc<Mutex<State>>,
+    bytes: Vec<u8>,
+}
+
+impl fmt::Debug for SettledFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SettledFile").field("size", &self.bytes.len()).finish_non_exhaustive()
+    }
+}
+
+impl DiskReader for SettledFile {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.bytes.len() as u64)
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        let allowed = self.shared.lock().unwrap_or_else(PoisonError::into_inner).read_length(into.len());
+        Ok(copy(&self.bytes, offset, into, allowed))
+    }
+}
+
+impl DiskReader for MemoryFile {
     fn size(&self) -> io::Result<u64> {
         Ok(self.state().inode(self.life, self.inode)?.live.len() as u64)
     }
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
         let mut state = self.state();
-        let asked = into.len();
-        let shortest = asked.min(SECTOR);
-        let allowed = match &mut state.short_reads {
-            // At least one sector is read, and less than asked only in whole sectors.
-            Some(choice) => (choice.below(asked as u64) as usize / SECTOR * SECTOR).max(shortest),
-            None => asked,
-        };
-        let live = &state.inode(self.life, self.inode)?.live;
-        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(live.len());
-        let length = allowed.min(live.len() - start);
-        into[..length].copy_from_slice(&live[start..start + length]);
-        Ok(length)
+        let allowed = state.read_length(into.len());
+        Ok(copy(&state.inode(self.life, self.inode)?.live, offset, into, allowed))
     }
+}
 
+impl DiskFile for MemoryFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.state();
         state.inode(self.life, self.inode)?;

@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use storage::disk::SECTOR;
+
 use crate::choice::Choice;
 
 /// Bytes of a file: the bytes that a process reads, and the bytes that are durable.
@@ -140,6 +142,14 @@ impl State {
 
     pub(crate) fn is_stopped(&self) -> bool {
         self.stop_at.is_some_and(|stop| self.operations >= stop)
+    }
+
+    /// Number of bytes that a read of `asked` bytes may return: at least one sector, and less than asked only in whole sectors.
+    pub(crate) fn read_length(&mut self, asked: usize) -> usize {
+        match &mut self.short_reads {
+            Some(choice) => (choice.below(asked as u64) as usize / SECTOR * SECTOR).max(asked.min(SECTOR)),
+            None => asked,
+        }
     }
 
     pub(crate) fn used(&self) -> u64 {

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use raft::{Entry, EntryId, Index, Restored, SnapshotMeta};
+use raft::{EntryId, Index, Restored, SnapshotMeta};
 
 use crate::disk::Disk;
 use crate::error::{Damage, DamageKind, Failure, Latch, OpenError, StorageError};
@@ -19,6 +19,7 @@ use crate::storage::{
     log_reaches_back_to_the_snapshot, wal_options,
 };
 use crate::wal::Wal;
+use crate::wal::outline::LogOutline;
 use crate::wal::recover::RecoveredLog;
 use crate::wal::segment;
 
@@ -27,6 +28,7 @@ struct Opened {
     member: Option<MemberFiles>,
     snapshots: Snapshots,
     raft: Restored,
+    log: LogOutline,
     snapshot: Option<SnapshotInfo>,
     quarantined: Vec<Damage>,
 }
@@ -49,7 +51,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<
         Identity { cluster: Some(record), .. } => read_member(&disk, dir, &options, &latch, &identity, record),
         Identity { cluster: None, .. } => read_blank(&disk, dir, &options, &latch, &identity),
     };
-    let Opened { member, snapshots, raft, snapshot, quarantined } =
+    let Opened { member, snapshots, raft, log, snapshot, quarantined } =
         opened.map_err(|error| with_identity(error, &identity))?;
     assert_eq!(identity.has_data(), member.is_some(), "only the files of a member are written to");
     let storage = Storage {
@@ -62,7 +64,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<
         snapshots,
         _lock: lock,
     };
-    Ok(Recovered { storage, identity, raft, snapshot, quarantined })
+    Ok(Recovered { storage, identity, raft, log, snapshot, quarantined })
 }
 
 fn damaged(path: PathBuf, kind: DamageKind) -> OpenError {
@@ -139,7 +141,8 @@ fn is_beyond_reach(error: &io::Error) -> bool {
 fn read_removed(disk: &Arc<dyn Disk>, dir: &Path, options: &Options, latch: &Latch, identity: &Identity) -> Opened {
     let (snap_dir, kept) = (dir.join(SNAPSHOTS), options.snapshots_kept);
     let snapshots = Snapshots::none(disk.clone(), snap_dir, identity.member, kept, latch.clone());
-    Opened { member: None, snapshots, raft: Restored::default(), snapshot: None, quarantined: Vec::new() }
+    let (raft, log) = (Restored::default(), LogOutline::default());
+    Opened { member: None, snapshots, raft, log, snapshot: None, quarantined: Vec::new() }
 }
 
 /// Opens a blank volume, and removes the snapshots that an unfinished bootstrap left in it.
@@ -154,8 +157,8 @@ fn read_blank(
     let names = disk.list(&wal_dir).map_err(Failure::of("list", &wal_dir))?;
     if names.iter().any(|name| segment::seq_of(name).is_some()) {
         let wal = wal_options(identity.member, options);
-        let log = Wal::recover(disk.clone(), wal_dir.clone(), wal, latch.clone())?;
-        if !log.entries.is_empty() {
+        let log = Wal::recover(disk.clone(), wal_dir.clone(), wal, latch.clone(), EntryId::default(), 0)?;
+        if !log.tail.is_empty() {
             return Err(damaged(wal_dir, DamageKind::NoIdentity));
         }
     }
@@ -182,19 +185,19 @@ fn read_member(
     // The directory of the snapshots may be new. Its name must be durable before the log is purged up to a snapshot in it.
     disk.sync_dir(dir).map_err(Failure::of("sync", dir))?;
     let wal_dir = dir.join(WAL);
-    let log = Wal::recover(disk.clone(), wal_dir.clone(), wal_options(id, options), latch.clone())?;
-    let RecoveredLog { mut wal, mut entries, mut first } = log;
-
     let snapshot = snapshots.newest();
     let meta = snapshot.as_ref().map_or_else(|| blank_meta(record), |info| info.meta.clone());
     let origin = snapshot.as_ref().map_or(SnapshotOrigin::Taken, |info| info.origin);
-    match reaches(&meta, first, wal.last(), &entries) {
+    let (wal_settings, bound) = (wal_options(id, options), options.memory_bytes);
+    let log = Wal::recover(disk.clone(), wal_dir.clone(), wal_settings, latch.clone(), meta.last, bound)?;
+    let RecoveredLog { mut wal, mut outline, mut tail } = log;
+
+    match reaches(&meta, wal.first(), wal.last(), &outline) {
         Reach::Whole => {}
         Reach::Lacks if origin == SnapshotOrigin::Received => {
             // A crash interrupted the installation of a snapshot between its two steps.
             wal.reset(meta.last).map_err(|e| at_start(e, &wal_dir))?;
-            entries.clear();
-            first = meta.last.index.next();
+            (outline, tail) = (LogOutline::after(meta.last), Vec::new());
         }
         Reach::Lacks => {
             return Err(damaged(wal_dir, DamageKind::LogEndsBeforeSnapshot { snapshot: meta.last.index }));
@@ -202,23 +205,27 @@ fn read_member(
         Reach::Gap => {
             // If a snapshot is unreadable, its damage is the cause of the gap. The damage is reported instead of the
             // gap.
-            let gap = damaged(wal_dir, DamageKind::Gap { first, snapshot: meta.last.index });
+            let gap = damaged(wal_dir, DamageKind::Gap { first: wal.first(), snapshot: meta.last.index });
             let unreadable = unreadable.into_iter().next();
             return Err(unreadable.map_or(gap, |damage| OpenError::Damaged { identity: None, damage }));
         }
     }
-    if entries.iter().any(|entry| entry.id.term > hard_state.state().term) {
+    let terms = outline.terms.iter().map(|(_, term)| *term).chain([outline.floor.term]);
+    if terms.max() > Some(hard_state.state().term) {
         return Err(damaged(dir.join(HARD_STATE), DamageKind::HardStateOlderThanLog));
     }
-    log_reaches_back_to_the_snapshot(first, meta.last.index);
+    log_reaches_back_to_the_snapshot(wal.first(), meta.last.index);
     assert!(wal.last().index >= meta.last.index, "the log ends before the snapshot");
     for damage in &unreadable {
         snapshots.quarantine(&damage.path).map_err(|e| at_start(e, &damage.path))?;
     }
-    entries.retain(|entry| entry.id.index.0.saturating_add(options.trailing_entries) > meta.last.index.0);
-    let raft = Restored::of_entries(hard_state.state(), meta, entries);
+    // The last entry stays, because the core takes the end of the log from it.
+    let last = wal.last().index;
+    let is_recent = |index: Index| index.0.saturating_add(options.trailing_entries) > meta.last.index.0;
+    tail.retain(|entry| is_recent(entry.id.index) || entry.id.index == last);
+    let raft = Restored { hard_state: hard_state.state(), snapshot: meta, log: outline.with_tail(tail) };
     let member = Some(MemberFiles { hard_state, wal });
-    Ok(Opened { member, snapshots, raft, snapshot, quarantined: unreadable })
+    Ok(Opened { member, snapshots, raft, log: outline, snapshot, quarantined: unreadable })
 }
 
 /// Relation of a log to a snapshot.
@@ -231,7 +238,7 @@ enum Reach {
     Gap,
 }
 
-fn reaches(meta: &SnapshotMeta, first: Index, last: EntryId, entries: &[Entry]) -> Reach {
+fn reaches(meta: &SnapshotMeta, first: Index, last: EntryId, outline: &LogOutline) -> Reach {
     let at = meta.last.index;
     if first > at.next() {
         return Reach::Gap;
@@ -239,11 +246,10 @@ fn reaches(meta: &SnapshotMeta, first: Index, last: EntryId, entries: &[Entry]) 
     if last.index < at {
         return Reach::Lacks;
     }
-    let held = entries.iter().find(|entry| entry.id.index == at).map(|entry| entry.id);
-    // The term of the entry before the log's first entry is unknown, unless the log is empty.
-    let known = held.or((entries.is_empty() && last.index == at).then_some(last));
-    match known {
-        Some(id) if id != meta.last => Reach::Lacks,
+    // The term of the entry before the log's first entry is not compared, unless the log is empty.
+    let is_comparable = at >= first || first > last.index;
+    match outline.term_at(at) {
+        Some(term) if is_comparable && term != meta.last.term => Reach::Lacks,
         _ => Reach::Whole,
     }
 }

@@ -1,5 +1,5 @@
-//! Writes a batch of entries with one commit frame and one sync. Owns the order of the steps, and the rule that entries follow
-//! each other without a gap. Does not own the bytes of a batch (`record.rs`).
+//! Writes entries in batches, each with one commit frame and one sync. Owns the length of batches, the order of the steps, and the
+//! rule that entries follow each other without a gap. Does not own the bytes of a batch (`record.rs`).
 
 use raft::{Entry, EntryId, Index};
 
@@ -8,18 +8,31 @@ use crate::wal::Wal;
 use crate::wal::record::{self, Place};
 use crate::wal::segment;
 
+/// Maximum size of a batch in bytes, except that a longer entry has a batch of its own. It bounds the memory that writing a batch
+/// and reading it back takes.
+pub const BATCH_BYTES: usize = 8 * 1024 * 1024;
+
 /// Maximum size in bytes of a buffer that is kept after a batch is written.
 const SCRATCH_KEPT: usize = 4 * 1024 * 1024;
 
 impl Wal {
-    /// Makes all of the entries durable, or none of them. Each entry has the next index, or an index that the log already holds.
-    /// In the second case the new entry supersedes the old entries at and above its index.
+    /// Makes the entries durable, in as few batches as their length permits. Each entry has the next index, or an index that the log
+    /// already holds. In the second case the new entry supersedes the old entries at and above its index. After an error, the first
+    /// of the entries may be in the log.
     pub(crate) fn append(&mut self, entries: &[&Entry]) -> Result<(), StorageError> {
         self.latch.check()?;
-        if entries.is_empty() {
-            return Ok(());
-        }
         check_order(self.last, entries)?;
+        let mut rest = entries;
+        while !rest.is_empty() {
+            let (batch, later) = rest.split_at(batch_length(rest));
+            self.append_batch(batch)?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Makes all of the entries durable, or none of them.
+    fn append_batch(&mut self, entries: &[&Entry]) -> Result<(), StorageError> {
         let size = record::batch_size(entries.iter().map(|e| stored_length(e)), self.unit()) as u64;
         // The segment must also have space for the open frame of the next batch, which is written after this batch.
         let needed = size + self.unit();
@@ -83,6 +96,7 @@ impl Wal {
         segment.end = end;
         segment.chain = chain;
         segment.max_index = segment.max_index.max(entries.iter().map(|e| e.id.index).max());
+        self.extents.add(self.last.index, segment.header.seq, place, entries.iter().copied());
         self.next_batch += 1;
         self.last = entries.last().map_or(self.last, |e| e.id);
         if self.scratch.capacity() > SCRATCH_KEPT {
@@ -91,6 +105,16 @@ impl Wal {
         self.assert_consistent();
         Ok(())
     }
+}
+
+/// Number of entries at the start that fit into one batch, at least 1.
+fn batch_length(entries: &[&Entry]) -> usize {
+    let mut size = 0;
+    let fits = |entry: &&&Entry| {
+        size += record::record_size(stored_length(entry));
+        size <= BATCH_BYTES
+    };
+    entries.iter().take_while(fits).count().max(1)
 }
 
 fn stored_length(entry: &Entry) -> usize {

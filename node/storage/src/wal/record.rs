@@ -24,6 +24,7 @@
 //! "Chained" means that the checksum is seeded with the checksum of the frame before. The checksum of the open frame seeds the
 //! checksum of the first record.
 
+use std::io;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -33,6 +34,7 @@ use crate::checksum;
 use crate::codec;
 use crate::disk::{PAGE, SECTOR};
 use crate::error::DamageKind;
+use crate::wal::window::SegmentBytes;
 
 const CRC: Range<usize> = 0..4;
 const LEN: Range<usize> = 4..8;
@@ -149,29 +151,43 @@ pub(crate) fn fill_pages(frame: [u8; FRAME_SIZE], unit: u64) -> Vec<u8> {
 
 /// Returns the number of the batch whose open frame is at `offset` in a segment with this salt. Returns `None` if there is no
 /// open frame at `offset`.
-pub(crate) fn opens(segment: &[u8], salt: u64, offset: u64) -> Option<u64> {
+pub(crate) fn opens(segment: &mut impl SegmentBytes, salt: u64, offset: u64) -> io::Result<Option<u64>> {
     place_frame_at(segment, OPEN, salt, offset)
 }
 
 /// Returns the number of the segment in which the log continues, if a frame at `offset` names a segment.
-pub(crate) fn continued_in(segment: &[u8], salt: u64, offset: u64) -> Option<u64> {
+pub(crate) fn continued_in(segment: &mut impl SegmentBytes, salt: u64, offset: u64) -> io::Result<Option<u64>> {
     place_frame_at(segment, CONTINUED, salt, offset)
 }
 
-fn place_frame_at(segment: &[u8], kind: u8, salt: u64, offset: u64) -> Option<u64> {
-    let frame = frame_at(segment, usize::try_from(offset).ok()?)?;
+fn place_frame_at(segment: &mut impl SegmentBytes, kind: u8, salt: u64, offset: u64) -> io::Result<Option<u64>> {
+    let Some(frame) = segment.get(offset, FRAME_SIZE)? else { return Ok(None) };
     let intact = half(frame, CRC) == checksum::of(&frame[CRC.end..FRAME_SIZE]);
     let ours = frame[KIND] == kind && word(frame, SALT) == salt && word(frame, OFFSET) == offset;
-    (intact && ours).then(|| word(frame, NUMBER))
+    Ok((intact && ours).then(|| word(frame, NUMBER)))
 }
 
-fn frame_at(segment: &[u8], at: usize) -> Option<&[u8]> {
-    segment.get(at..at.checked_add(FRAME_SIZE)?)
+/// An encoded batch that is not written yet.
+struct Encoded<'a> {
+    offset: u64,
+    bytes: &'a [u8],
+}
+
+impl SegmentBytes for Encoded<'_> {
+    fn get(&mut self, offset: u64, length: usize) -> io::Result<Option<&[u8]>> {
+        let at = offset.checked_sub(self.offset).and_then(|at| usize::try_from(at).ok());
+        Ok(at.and_then(|at| self.bytes.get(at..at.checked_add(length)?)))
+    }
+}
+
+/// Number of bytes of a record with its padding.
+pub(crate) fn record_size(payload_length: usize) -> usize {
+    FRAME_SIZE + round_up(payload_length, 8)
 }
 
 /// Number of bytes of an encoded batch with its padding up to a multiple of `unit`.
 pub(crate) fn batch_size(payload_lengths: impl Iterator<Item = usize>, unit: u64) -> usize {
-    let records: usize = payload_lengths.map(|length| FRAME_SIZE + round_up(length, 8)).sum();
+    let records: usize = payload_lengths.map(record_size).sum();
     round_up(FRAME_SIZE + records + FRAME_SIZE, unit as usize)
 }
 
@@ -216,8 +232,11 @@ pub(crate) fn encode_batch<'a>(
     chain = seal(&mut into[start..], chain);
     into.resize(round_up(into.len(), place.unit as usize), 0);
     debug_assert!(
-        decode_frames(into, place).is_ok_and(|batch| {
-            batch.chain == chain && batch.end == place.offset + into.len() as u64 && batch.entries.len() as u64 == count
+        decode_batch(&mut Encoded { offset: place.offset, bytes: into }, place).is_ok_and(|batch| {
+            batch.is_ok_and(|batch| {
+                let end = place.offset + into.len() as u64;
+                (batch.chain, batch.end, batch.entries.len() as u64) == (chain, end, count)
+            })
         }),
         "batch {} reads back as it was written",
         place.number
@@ -232,56 +251,52 @@ fn seal(frame: &mut [u8], previous: u32) -> u32 {
     crc
 }
 
-/// Reads the batch at `place` of a segment. A frame belongs to the batch only if it continues the chain.
+/// Reads the batch at `place` of a segment. A frame belongs to the batch only if it continues the chain. In memory are at most the
+/// entries of the batch and one record.
+///
+/// The inner result is a [`Fault`] with the place of the first frame that does not belong to the batch.
 ///
 /// # Errors
-/// Returns a [`Fault`] with the place of the first frame that does not belong to the batch.
-pub(crate) fn decode_batch(segment: &[u8], place: Place) -> Result<RecoveredBatch, Fault> {
-    let start = usize::try_from(place.offset).ok();
-    let bytes = start.and_then(|start| segment.get(start..));
-    decode_frames(bytes.ok_or(Fault { offset: place.offset, kind: DamageKind::Checksum })?, place)
-}
-
-/// Reads the batch at the start of `bytes`. In the segment, the bytes start at `place`.
-fn decode_frames(bytes: &[u8], place: Place) -> Result<RecoveredBatch, Fault> {
-    let fault = |at: usize| Fault { offset: place.offset + at as u64, kind: DamageKind::Checksum };
-    let absurd = |at: usize, what| Fault { offset: place.offset + at as u64, kind: DamageKind::Contents(what) };
-    let open = frame_at(bytes, 0).ok_or(fault(0))?;
-    if open != open_frame(place) {
-        return Err(fault(0));
-    }
-    let mut chain = half(open, CRC);
-    let mut at = FRAME_SIZE;
+/// Returns any error of the file system.
+pub(crate) fn decode_batch(segment: &mut impl SegmentBytes, place: Place) -> io::Result<Result<RecoveredBatch, Fault>> {
+    let fault = |offset| Ok(Err(Fault { offset, kind: DamageKind::Checksum }));
+    let absurd = |offset, what| Ok(Err(Fault { offset, kind: DamageKind::Contents(what) }));
+    let mut chain = match segment.get(place.offset, FRAME_SIZE)? {
+        Some(open) if open == open_frame(place) => half(open, CRC),
+        _ => return fault(place.offset),
+    };
+    let mut at = place.offset + FRAME_SIZE as u64;
     let mut entries = Vec::new();
     loop {
-        let frame = frame_at(bytes, at).ok_or(fault(at))?;
+        let Some(frame) = segment.get(at, FRAME_SIZE)? else { return fault(at) };
         let length = half(frame, LEN) as usize;
         if length > codec::PAYLOAD_BYTES_MAX {
-            return Err(fault(at));
+            return fault(at);
         }
-        let end = at + FRAME_SIZE + round_up(length, 8);
-        let whole = bytes.get(at..end).ok_or(fault(at))?;
+        let size = record_size(length);
+        let Some(whole) = segment.get(at, size)? else { return fault(at) };
         let crc = checksum::chained(chain, &whole[CRC.end..]);
         if crc != half(whole, CRC) {
-            return Err(fault(at));
+            return fault(at);
         }
         chain = crc;
         if whole[KIND] == COMMIT {
             if word(whole, NUMBER) != place.number || word(whole, COUNT) != entries.len() as u64 {
-                return Err(absurd(at, "a commit frame of another batch"));
+                return absurd(at, "a commit frame of another batch");
             }
-            let end = place.offset + round_up(end, place.unit as usize) as u64;
-            return Ok(RecoveredBatch { entries, end, chain });
+            let end = (at + size as u64).next_multiple_of(place.unit);
+            return Ok(Ok(RecoveredBatch { entries, end, chain }));
         }
-        // The payload is copied, so that a small entry does not keep the whole segment in memory.
+        // The payload is copied, so that a small entry does not keep a whole block in memory.
         let body = Bytes::copy_from_slice(&whole[FRAME_SIZE..FRAME_SIZE + length]);
-        let payload =
-            codec::payload_from(whole[KIND], body).map_err(|_| absurd(at, "a record that this version cannot read"))?;
+        let Ok(payload) = codec::payload_from(whole[KIND], body) else {
+            return absurd(at, "a record that this version cannot read");
+        };
         entries.push(Entry {
             id: EntryId { term: Term(word(whole, TERM)), index: Index(word(whole, INDEX)) },
             time_ms: word(whole, TIME),
             payload,
         });
-        at = end;
+        at += size as u64;
     }
 }

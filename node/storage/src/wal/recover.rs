@@ -1,5 +1,5 @@
-//! Reads the log at a start. Owns the distinction between a torn tail and damage. Nothing on disk is changed before this
-//! distinction is made.
+//! Reads the log at a start, one batch at a time. Owns the distinction between a torn tail and damage. Nothing on disk is changed
+//! before this distinction is made. Does not own what is kept of the entries (`extents.rs`, `outline.rs`).
 //!
 //! Only the last batch of the last segment can be torn, because a batch is written only after the batch before it was synced, and
 //! a segment is created only after the last batch of the segment before it was synced. Therefore bytes that do not match their
@@ -11,6 +11,7 @@
 //!   segment's header names the end of the last whole batch as the place where the log continues.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,19 +19,25 @@ use raft::{Entry, EntryId, Index};
 
 use crate::disk::{Disk, SECTOR, read_exact_at};
 use crate::error::{Damage, DamageKind, Failure, Latch, OpenError, StorageError};
+use crate::wal::extents::Extents;
 use crate::wal::format::LogFormat;
+use crate::wal::outline::{LogOutline, OutlineBuilder};
+use crate::wal::read::Reads;
 use crate::wal::record::{self, Place};
 use crate::wal::segment::{self, DRAFT, HEADER_SIZE, Header, Previous, SPARE, Segment};
+use crate::wal::window::{SegmentBytes, Window};
 use crate::wal::{Wal, WalOptions};
+
+/// Number of bytes that are read at a time.
+const BLOCK: usize = 1024 * 1024;
 
 /// A log that was read at a start.
 #[derive(Debug)]
 pub(crate) struct RecoveredLog {
     pub(crate) wal: Wal,
-    /// Entries with consecutive indexes.
-    pub(crate) entries: Vec<Entry>,
-    /// First index of the log. If the log is empty, index of the next entry.
-    pub(crate) first: Index,
+    pub(crate) outline: LogOutline,
+    /// The last entries, with consecutive indexes. Empty only if the log is empty.
+    pub(crate) tail: Vec<Entry>,
 }
 
 fn damaged(path: &Path, offset: u64, kind: DamageKind) -> OpenError {
@@ -62,6 +69,8 @@ impl Wal {
             next_seq: 1,
             next_batch: 1,
             last: base,
+            extents: Extents::default(),
+            reads: Reads::default(),
             spare: None,
             scratch: Vec::new(),
         };
@@ -69,12 +78,15 @@ impl Wal {
         Ok(wal)
     }
 
-    /// Reads the log of a directory.
+    /// Reads the log of a directory whose newest snapshot ends with `snapshot`. Of its last entries, keeps those in memory that weigh
+    /// at most `tail_bound` bytes.
     pub(crate) fn recover(
         disk: Arc<dyn Disk>,
         dir: PathBuf,
         mut options: WalOptions,
         latch: Latch,
+        snapshot: EntryId,
+        tail_bound: u64,
     ) -> Result<RecoveredLog, OpenError> {
         let names = disk.list(&dir).map_err(Failure::of("list", &dir))?;
         let seqs: BTreeSet<u64> = names.iter().filter_map(|name| segment::seq_of(name)).collect();
@@ -82,11 +94,13 @@ impl Wal {
             return Err(damaged(&dir, 0, DamageKind::Missing));
         };
         let chain = walk_back(&*disk, &dir, &options, &seqs, newest)?;
-        let mut reader = LogReader::new(&chain);
+        let mut reader = LogReader::new(&chain, tail_bound);
         for (header, next) in chain.iter().zip(chain.iter().skip(1).map(Some).chain([None])) {
             reader.read_segment(&*disk, &dir, header, next)?;
         }
-        let LogReader { segments, entries, last, next_batch, first } = reader;
+        let LogReader { segments, extents, outline, next_batch } = reader;
+        let last = outline.last();
+        let (outline, tail) = outline.finish(&extents, snapshot);
         if segments.iter().any(|segment| segment.header.unit > SECTOR as u64) {
             // Programs that know only version 1 refuse the directory already.
             options.format = LogFormat::V2;
@@ -117,14 +131,16 @@ impl Wal {
             next_seq: newest + 1,
             next_batch,
             last,
+            extents,
+            reads: Reads::default(),
             spare: None,
             scratch: Vec::new(),
         };
         wal.assert_consistent();
-        debug_assert!(entries.windows(2).all(|pair| pair[0].id.index.next() == pair[1].id.index), "the log has a gap");
-        debug_assert!(entries.first().is_none_or(|entry| entry.id.index == first), "the log starts elsewhere");
-        debug_assert!(entries.last().is_none_or(|entry| entry.id == last), "the log ends elsewhere");
-        Ok(RecoveredLog { wal, entries, first })
+        debug_assert!(tail.windows(2).all(|pair| pair[0].id.index.next() == pair[1].id.index), "the log has a gap");
+        debug_assert!(tail.last().is_none_or(|entry| entry.id == last), "the log ends elsewhere");
+        debug_assert_eq!(tail.is_empty(), wal.extents.first().is_none(), "the last entry is returned");
+        Ok(RecoveredLog { wal, outline, tail })
     }
 }
 
@@ -144,7 +160,7 @@ fn walk_back(
         let file = disk.open(&path).map_err(Failure::of("open", &path))?;
         let mut sector = [0; HEADER_SIZE];
         match read_exact_at(&*file, 0, &mut sector) {
-            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
                 return Err(damaged(&path, 0, DamageKind::Checksum));
             }
             other => other.map_err(Failure::of("read", &path))?,
@@ -170,16 +186,16 @@ fn walk_back(
 
 struct LogReader {
     segments: Vec<Segment>,
-    entries: Vec<Entry>,
-    last: EntryId,
+    extents: Extents,
+    outline: OutlineBuilder,
     next_batch: u64,
-    first: Index,
 }
 
 impl LogReader {
-    fn new(chain: &[Header]) -> Self {
+    fn new(chain: &[Header], tail_bound: u64) -> Self {
         let base = chain.first().map_or(EntryId::default(), |header| header.base);
-        Self { segments: Vec::new(), entries: Vec::new(), last: base, next_batch: 1, first: base.index.next() }
+        let outline = OutlineBuilder::new(base, tail_bound);
+        Self { segments: Vec::new(), extents: Extents::default(), outline, next_batch: 1 }
     }
 
     fn read_segment(
@@ -190,35 +206,44 @@ impl LogReader {
         next: Option<&Header>,
     ) -> Result<(), OpenError> {
         let path = dir.join(segment::name(header.seq));
-        let bytes = disk.read_settled(&path).map_err(Failure::of("read", &path))?;
-        if bytes.get(..HEADER_SIZE) != Some(&header.encode()[..]) {
+        let failed = || Failure::of("read", &path);
+        let file = disk.open_settled(&path).map_err(failed())?;
+        let mut window = Window::new(&*file, BLOCK).map_err(failed())?;
+        if window.get(0, HEADER_SIZE).map_err(failed())? != Some(&header.encode()) {
             return Err(damaged(&path, 0, DamageKind::Checksum));
         }
-        if header.base != self.last {
+        if header.base != self.outline.last() {
             return Err(damaged(&path, 0, DamageKind::Contents("a segment that does not continue the log")));
         }
         let continued: Option<Previous> = next.and_then(|next| next.previous);
         let mut max_index = None;
         let mut place = header.first_place();
         while continued.is_none_or(|next| place.offset < next.end) {
-            let batch = match record::decode_batch(&bytes, place) {
+            let batch = match record::decode_batch(&mut window, place).map_err(failed())? {
                 Ok(batch) => batch,
                 Err(fault) => {
-                    let torn = fault.kind == DamageKind::Checksum && continued.is_none() && !is_followed(&bytes, place);
+                    let torn = fault.kind == DamageKind::Checksum
+                        && continued.is_none()
+                        && !is_followed(&mut window, place).map_err(failed())?;
                     if torn {
                         break;
                     }
                     return Err(damaged(&path, fault.offset, fault.kind));
                 }
             };
+            max_index = max_index.max(batch.entries.iter().map(|entry| entry.id.index).max());
+            self.extents.add(self.outline.last().index, header.seq, place, batch.entries.iter());
             for entry in batch.entries {
-                max_index = max_index.max(Some(entry.id.index));
-                self.push(entry).map_err(|kind| damaged(&path, place.offset, kind))?;
+                let index = entry.id.index;
+                if index == Index(0) || index > self.outline.last().index.next() {
+                    return Err(damaged(&path, place.offset, DamageKind::Contents("a gap in the log")));
+                }
+                self.outline.push(entry);
             }
             place = Place { number: place.number + 1, offset: batch.end, chain: batch.chain, ..place };
         }
         if continued.is_none()
-            && let Some(missing) = record::continued_in(&bytes, header.salt, place.offset)
+            && let Some(missing) = record::continued_in(&mut window, header.salt, place.offset).map_err(failed())?
         {
             return Err(damaged(&dir.join(segment::name(missing)), 0, DamageKind::Missing));
         }
@@ -229,32 +254,16 @@ impl LogReader {
         self.segments.push(Segment { header: header.clone(), path, max_index, end: place.offset, chain: place.chain });
         Ok(())
     }
-
-    /// Adds an entry. An entry at or below the last index supersedes the old entries at and above its index.
-    fn push(&mut self, entry: Entry) -> Result<(), DamageKind> {
-        let index = entry.id.index;
-        if index == Index(0) || index > self.last.index.next() {
-            return Err(DamageKind::Contents("a gap in the log"));
-        }
-        match self.entries.first() {
-            Some(first) if index > first.id.index => {
-                // The cast loses nothing, because the entries between the two indexes are in memory.
-                self.entries.truncate((index.0 - first.id.index.0) as usize);
-            }
-            _ => {
-                self.entries.clear();
-                self.first = index;
-            }
-        }
-        self.last = entry.id;
-        self.entries.push(entry);
-        debug_assert_eq!(self.first.0 + self.entries.len() as u64, index.0 + 1, "entries are consecutive");
-        Ok(())
-    }
 }
 
 /// Returns whether an open frame of a later batch follows `place`.
-fn is_followed(segment: &[u8], place: Place) -> bool {
-    let units = (place.offset..segment.len() as u64).step_by(place.unit as usize).skip(1);
-    units.into_iter().any(|at| record::opens(segment, place.salt, at).is_some_and(|number| number > place.number))
+fn is_followed(segment: &mut Window, place: Place) -> io::Result<bool> {
+    let mut at = place.offset + place.unit;
+    while at < segment.size() {
+        if record::opens(segment, place.salt, at)?.is_some_and(|number| number > place.number) {
+            return Ok(true);
+        }
+        at += place.unit;
+    }
+    Ok(false)
 }

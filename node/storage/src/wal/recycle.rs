@@ -19,6 +19,9 @@ impl Wal {
         let is_old = |segment: &&Segment| segment.max_index.is_none_or(|max| max < first_kept);
         let count = self.segments[..kept].iter().take_while(is_old).count();
         let superseded: Vec<_> = self.segments.drain(..count).collect();
+        if let Some(newest) = superseded.last() {
+            self.extents.purge_through(newest.header.seq);
+        }
         debug_assert!(!self.segments.is_empty(), "the newest segment stays, because it holds the end of the log");
         self.retire(superseded)
     }
@@ -38,6 +41,7 @@ impl Wal {
             return Ok(());
         }
         for segment in superseded {
+            self.reads.close(segment.header.seq);
             debug_assert!(
                 self.segments.iter().all(|held| held.path != segment.path),
                 "segment {} still holds a part of the log",

@@ -249,6 +249,9 @@ impl Wal {
 
         self.point_to_next(&header)?;
         self.next_seq += 1;
+        if restart.is_some() {
+            self.extents.clear();
+        }
         let superseded = match (restart, self.segments.last()) {
             (Some(_), _) => self.segments.drain(..).collect(),
             // The new segment replaces an empty last segment. Otherwise every restart without a write would add a file.

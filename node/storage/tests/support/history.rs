@@ -51,7 +51,28 @@ pub(crate) fn options_for(format: LogFormat, salt: u64) -> Options {
 
 pub(crate) fn open(disk: &MemoryDisk, salt: u64) -> Result<Recovered, OpenError> {
     let format = FORMATS.into_iter().find(|format| format.unit() == disk.tear_unit()).expect("a disk for a format");
-    Storage::open(Arc::new(disk.clone()), &dir(), options_for(format, salt))
+    let mut found = Storage::open(Arc::new(disk.clone()), &dir(), options_for(format, salt))?;
+    is_outlined(&mut found);
+    Ok(found)
+}
+
+/// Checks that a start that returned the whole log describes it by the outline, and reads the same entries back.
+fn is_outlined(found: &mut Recovered) {
+    let Recovered { storage, raft, log, .. } = found;
+    let entries = &raft.log.tail;
+    let Some([first, last]) = entries.first().zip(entries.last()).map(|(a, b)| [a.id, b.id]) else { return };
+    assert!([first.index.0 - 1, first.index.0].contains(&log.floor.index.0), "{:?} below {first:?}", log.floor);
+    let after: Vec<&Entry> = entries.iter().filter(|entry| entry.id.index > log.floor.index).collect();
+    for Entry { id, .. } in &after {
+        let term = log.terms.iter().rev().find(|(from, _)| *from <= id.index).map_or(log.floor.term, |(_, term)| *term);
+        assert_eq!(term, id.term, "the term of entry {}", id.index);
+    }
+    let configurations: Vec<Index> =
+        after.iter().filter(|e| matches!(e.payload, Payload::Configuration(_))).map(|e| e.id.index).collect();
+    assert_eq!(log.configurations.iter().map(|(index, _)| *index).collect::<Vec<_>>(), configurations);
+    assert_eq!(log.marks, [], "no entry is only on disk");
+    let read = storage.read_log(first.index, last.index, usize::MAX).expect("a start has read the same entries");
+    assert!(read == *entries, "{} of {} entries are read back", read.len(), entries.len());
 }
 
 pub(crate) fn record() -> ClusterIdentity {

@@ -183,12 +183,12 @@ impl Disk {
         }
     }
 
-    /// A disk that holds exactly the content that a start found, with the whole log in memory.
+    /// A disk that holds exactly the content that a start found. `log` is the whole log.
     #[must_use]
-    pub fn holding(owner: MemberId, found: &Restored) -> Self {
+    pub fn holding(owner: MemberId, found: &Restored, log: Vec<Entry>) -> Self {
         let mut disk = Self::bootstrapped(owner, found.snapshot.clone(), Bytes::new());
         disk.durable.hard_state = found.hard_state;
-        disk.durable.log = found.log.tail.iter().cloned().collect();
+        disk.durable.log = log.into();
         disk
     }
 
