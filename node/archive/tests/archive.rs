@@ -160,7 +160,7 @@ async fn a_backup_is_restored_as_a_new_cluster_with_higher_revisions() {
     drop(volume);
 
     let found = Storage::open(Arc::new(FileDisk), &folder, Options::new(MemberId(1), 6)).expect("it opens");
-    assert_eq!((&found.raft.snapshot, found.raft.entries.len()), (&restored.meta, 1));
+    assert_eq!((&found.raft.snapshot, found.raft.log.tail.len()), (&restored.meta, 1));
     let info = found.snapshot.expect("the restored snapshot");
     let mut reader = std::io::BufReader::new(found.storage.snapshots().open(&info).expect("it opens"));
     let loaded = mvcc::image::read(&mut reader).expect("it is an image");

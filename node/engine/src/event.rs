@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mvcc::FeatureLevel;
-use raft::{Change, Configuration, Index, IoId, MemberId, Message, ProposalId, RemovalVerdict, Term};
+use raft::{Change, Configuration, Entry, Index, IoId, MemberId, Message, ProposalId, RemovalVerdict, Term, Unreadable};
 use tokio::sync::oneshot;
 
 use crate::error::{ChangeError, RaiseError, SnapshotWriteError, TransferError};
@@ -28,6 +28,8 @@ pub(crate) enum Event {
     Unreachable(Vec<MemberId>),
     /// The snapshot transfer with this number ended.
     SnapshotSent { to: MemberId, number: u64, arrived: Result<(), ()> },
+    /// Entries for a member that lags were read from the log on disk, from the index on, or cannot be read.
+    LogRead { to: MemberId, from: Index, read: Result<Vec<Entry>, Unreadable> },
     /// The writing of a snapshot of this member's state has ended. The value is the index of the durable snapshot, or
     /// the reason why no snapshot was written.
     SnapshotWritten(Result<Index, SnapshotWriteError>),

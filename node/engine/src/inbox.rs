@@ -5,7 +5,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use raft::{Body, Index, IoId, MemberId, Message, ProposalId, RemovalVerdict};
+use raft::{Body, Entry, Index, IoId, MemberId, Message, ProposalId, RemovalVerdict, Unreadable};
 
 use crate::error::SnapshotWriteError;
 use crate::event::{Control, Event};
@@ -71,6 +71,7 @@ struct Waiting {
     not_sent: Vec<ProposalId>,
     unreachable: Vec<MemberId>,
     sent: Vec<(MemberId, u64, Result<(), ()>)>,
+    read: Vec<(MemberId, Index, Result<Vec<Entry>, Unreadable>)>,
     written: Option<Result<Index, SnapshotWriteError>>,
     verdict: Option<RemovalVerdict>,
     controls: Vec<Control>,
@@ -89,6 +90,7 @@ impl Waiting {
             && self.not_sent.is_empty()
             && self.unreachable.is_empty()
             && self.sent.is_empty()
+            && self.read.is_empty()
             && self.controls.is_empty()
             && (self.reads.is_empty() || !wants.reads)
             && (self.proposals.is_empty() || !(wants.proposals || self.proposals.len() >= PROPOSALS_WAKE))
@@ -126,6 +128,7 @@ impl Waiting {
         }
         let sent = self.sent.drain(..);
         events.extend(sent.map(|(to, number, arrived)| Event::SnapshotSent { to, number, arrived }));
+        events.extend(self.read.drain(..).map(|(to, from, read)| Event::LogRead { to, from, read }));
         events.extend(self.written.take().map(Event::SnapshotWritten));
         events.extend(self.verdict.take().map(Event::RemovalVerified));
         events.extend(self.controls.drain(..).map(Event::Control));
@@ -232,6 +235,12 @@ impl Inbox {
     /// later.
     pub(crate) fn snapshot_sent(&self, to: MemberId, number: u64, arrived: Result<(), ()>) {
         self.put_always(|waiting| waiting.sent.push((to, number, arrived)));
+    }
+
+    /// Passes on entries that were read from the log for a member. The queue needs no bound for them, because the core bounds the
+    /// reads under way.
+    pub(crate) fn log_read(&self, to: MemberId, from: Index, read: Result<Vec<Entry>, Unreadable>) {
+        self.put_always(|waiting| waiting.read.push((to, from, read)));
     }
 
     /// Reports the outcome of the snapshot that was being written. At most one report waits, because only one snapshot

@@ -2,19 +2,22 @@
 //! and sync (group commit). Does not own the order of steps within a job (`storage`).
 //!
 //! A failed sync ends the process: the content of the disk is unknown after it, and a retry could report success although bytes
-//! are lost. On a full disk the thread first executes jobs that free space, then waits for space.
+//! are lost. On a full disk the thread first executes jobs that need no space, then waits for space.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use raft::{EntryId, HardState, Index, IoId, MemberId, Persist, SnapshotMeta};
-use storage::{LogFormat, Storage, StorageError};
+use raft::{Entry, EntryId, HardState, Index, IoId, MemberId, Persist, SnapshotMeta, Unreadable};
+use storage::{Failure, LogFormat, ReadFault, Storage, StorageError};
 
 use crate::fatal::fatal;
 use crate::mailbox::Mailbox;
 use crate::shared::Shared;
+use crate::slot::Slot;
 
 /// Maximum weight in bytes of the writes that become one job, unless a single write is longer. Later writes wait for the next job,
 /// so that a slow disk delays no acknowledgement by more than one batch.
@@ -58,6 +61,17 @@ pub enum LogJob {
     },
     /// Continue the log in this format.
     Format(LogFormat),
+    /// Read entries that are no longer in memory: those from one index to another, as long as their payloads fit into `bytes`.
+    Read {
+        /// Index of the first entry.
+        from: Index,
+        /// Index of the last entry.
+        through: Index,
+        /// Maximum payload bytes; a single larger entry is read alone.
+        bytes: usize,
+        /// Receiver of the entries.
+        into: ReadTarget,
+    },
     /// Write the tombstone of a removed member.
     Tombstone {
         /// Index of the committed configuration that removed the member.
@@ -73,53 +87,40 @@ impl LogJob {
             Self::Discard { .. } | Self::DiscardThrough { .. } => "discard a received snapshot",
             Self::Purge { .. } => "purge the log",
             Self::Format(_) => "change the format of the log",
+            Self::Read { .. } => "read the log",
             Self::Tombstone { .. } => "write the tombstone",
         }
     }
 
-    /// Returns the weight in bytes of the entries that the job writes: their payloads and a surcharge for each entry.
+    /// Returns the weight in bytes of the entries that the job writes ([`Entry::weight`]).
     fn bytes(&self) -> usize {
-        const SURCHARGE: usize = 64;
         let Self::Persist(group) = self else { return 0 };
-        group.iter().flat_map(|persist| &persist.entries).map(|entry| entry.payload.len() + SURCHARGE).sum()
+        group.iter().flat_map(|persist| &persist.entries).map(|entry| entry.weight() as usize).sum()
     }
 
-    /// Returns whether the job frees space without using any.
-    fn frees_space(&self) -> bool {
+    /// Returns whether the job can be done on a full disk: it frees space, or only reads.
+    fn needs_no_space(&self) -> bool {
         match self {
-            Self::Discard { .. } | Self::DiscardThrough { .. } | Self::Purge { .. } => true,
+            Self::Discard { .. } | Self::DiscardThrough { .. } | Self::Purge { .. } | Self::Read { .. } => true,
             Self::Persist(_) | Self::Install { .. } | Self::Format(_) | Self::Tombstone { .. } => false,
         }
     }
 }
 
-/// Signals to the apply thread that a snapshot is installed.
-#[derive(Clone, Debug, Default)]
-pub struct InstalledSignal(Arc<(Mutex<bool>, Condvar)>);
+/// Signals to the apply thread that a snapshot is durable.
+pub type InstalledSignal = Slot<()>;
 
-impl InstalledSignal {
-    /// Signals that the snapshot is durable.
-    pub(crate) fn set(&self) {
-        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.0.1.notify_all();
-    }
-
-    /// Returns whether the snapshot is durable.
-    pub(crate) fn is_set(&self) -> bool {
-        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Blocks until the snapshot is durable. Always returns, because the log thread sets the signal or ends the process.
-    pub(crate) fn wait(&self) {
-        let mut set = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while !*set {
-            set = self.0.1.wait(set).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
+/// Receiver of entries that are read from the log.
+#[derive(Clone, Debug)]
+pub enum ReadTarget {
+    /// The core, which sends them to this member.
+    Peer(MemberId),
+    /// The apply thread. All entries of the range are read.
+    Apply(Slot<Vec<Entry>>),
 }
 
 /// Executes jobs one after the other in the core's order, so that a job begins only after the jobs before it are
-/// durable. On a full disk, however, a job that frees space comes first.
+/// durable. On a full disk, however, a job that needs no space comes first.
 pub(crate) struct LogWriter {
     storage: Storage,
     waiting: VecDeque<LogJob>,
@@ -160,7 +161,7 @@ impl LogWriter {
         self.waiting.is_empty()
     }
 
-    /// Executes the next job, or on a full disk the next job that frees space, and reports its end. Returns the executed job, or
+    /// Executes the next job, or on a full disk the next job that needs no space, and reports its end. Returns the executed job, or
     /// `None` if no job waits.
     ///
     /// # Errors
@@ -180,11 +181,13 @@ impl LogWriter {
         }
     }
 
-    /// Moves a job that frees space ahead of the jobs that wait for space. Returns `false` if no job frees space. A purge may
+    /// Moves a job that needs no space ahead of the jobs that wait for space. Returns `false` if there is none. A purge may
     /// precede any write, because the purged entries are in a durable snapshot and every later write has higher indexes. A
-    /// discard may precede an installation, because a discard never deletes the snapshot that is to be installed.
+    /// discard may precede an installation, because a discard never deletes the snapshot that is to be installed. A read may
+    /// precede any write, because the core reads only what was durable when it asked. Without the read, the apply thread would
+    /// wait for space, too.
     fn prioritize_space(&mut self) -> bool {
-        let place = (1..self.waiting.len()).find(|place| self.waiting[*place].frees_space());
+        let place = (1..self.waiting.len()).find(|place| self.waiting[*place].needs_no_space());
         let job = place.and_then(|place| self.waiting.remove(place));
         job.map(|job| self.waiting.push_front(job)).is_some()
     }
@@ -197,7 +200,7 @@ impl LogWriter {
                 let index = meta.last.index;
                 tracing::info!(%index, %from, "installed a snapshot");
                 self.shared.snapshot.fetch_max(index.0, Ordering::Relaxed);
-                installed.set();
+                installed.set(());
                 self.shared.inbox.persisted(*io);
                 self.waiting.push_front(LogJob::DiscardThrough { index });
                 Ok(())
@@ -209,8 +212,38 @@ impl LogWriter {
                 self.storage.use_format(*format);
                 Ok(())
             }
+            LogJob::Read { from, through, bytes, into } => self.read(*from, *through, *bytes, into),
             LogJob::Tombstone { index } => self.storage.write_tombstone(*index),
         }
+    }
+
+    /// Reads entries for `into`. Entries for another member may be unreadable, because a snapshot brings that member past them.
+    /// This member itself cannot continue without the entries that it must apply.
+    fn read(&mut self, from: Index, through: Index, bytes: usize, into: &ReadTarget) -> Result<(), StorageError> {
+        match into {
+            ReadTarget::Peer(to) => {
+                let read = self.storage.read_log(from, through, bytes).map_err(|fault| {
+                    // Entries that are gone were purged before the read, to free space for a write.
+                    if fault != ReadFault::Gone {
+                        tracing::error!(%to, %from, %fault, "cannot read the log for another member, which gets a snapshot");
+                    }
+                    Unreadable
+                });
+                self.shared.inbox.log_read(*to, from, read);
+            }
+            ReadTarget::Apply(slot) => {
+                let mut entries = Vec::new();
+                let mut next = from;
+                while next <= through {
+                    let read = self.storage.read_log(next, through, bytes);
+                    let mut more = read.map_err(|fault| StorageError::Refused(unread(next, &fault)))?;
+                    next = more.last().map_or(through, |entry| entry.id.index).next();
+                    entries.append(&mut more);
+                }
+                slot.set(entries);
+            }
+        }
+        Ok(())
     }
 
     fn commit(&mut self, group: &[Persist]) -> Result<(), StorageError> {
@@ -222,6 +255,12 @@ impl LogWriter {
         self.shared.inbox.persisted(last);
         Ok(())
     }
+}
+
+/// Returns the error for a committed entry that cannot be read.
+fn unread(index: Index, fault: &ReadFault) -> Failure {
+    let path = PathBuf::from(format!("entry {index} of the log"));
+    Failure { action: "read", path, kind: ErrorKind::InvalidData, cause: fault.to_string() }
 }
 
 /// The log thread. Runs in [`LogThread::run`] on a thread of its own, or step by step in [`LogThread::step`].
@@ -286,16 +325,16 @@ impl LogThread {
         }
     }
 
-    /// Waits until the retry interval has passed or a job arrives that frees space. Returns `false` if the mailbox is closed,
+    /// Waits until the retry interval has passed or a job arrives that needs no space. Returns `false` if the mailbox is closed,
     /// because then no such job can arrive. The number of jobs taken meanwhile needs no bound here, because the senders limit it.
     fn wait_for_space(&mut self) -> bool {
         let deadline = Instant::now() + FULL_RETRY;
         let mut jobs = Vec::new();
         loop {
             let is_open = self.jobs.take_before(deadline, &mut jobs);
-            let frees_space = jobs.iter().any(LogJob::frees_space);
+            let may_advance = jobs.iter().any(LogJob::needs_no_space);
             self.writer.add(&mut jobs);
-            if frees_space || deadline <= Instant::now() {
+            if may_advance || deadline <= Instant::now() {
                 return true;
             }
             if !is_open {
@@ -310,7 +349,7 @@ mod tests {
     use std::path::Path;
 
     use memory_disk::MemoryDisk;
-    use raft::{Configuration, Entry, MemberInfo, Payload, Term};
+    use raft::{Configuration, MemberInfo, Payload, Term};
     use storage::{ClusterId, ClusterIdentity, Options, Start};
     use tokio::sync::mpsc;
 

@@ -1,6 +1,7 @@
 //! Owns a queue of jobs for one thread, and the wake-up of that thread, which takes all waiting jobs together, in
-//! order. Does not own a limit on the number of jobs, because the senders limit the jobs: Raft limits the entries in
-//! flight to the log thread, and the limit on unapplied bytes bounds the jobs of the apply thread.
+//! order. Does not own a limit on the jobs, because the core limits them in bytes, on a leader and on a follower: the
+//! entries that are not durable and the reads under way bound the jobs of the log thread, and the entries that are not
+//! applied bound those of the apply thread.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;

@@ -13,4 +13,6 @@ pub struct Published {
     pub applied: Index,
     /// Term of the last applied entry.
     pub term: Term,
+    /// Time stamp of the last applied entry, in milliseconds since the Unix epoch. A snapshot of this state needs it.
+    pub time_ms: u64,
 }

@@ -60,7 +60,7 @@ impl Shared {
         lifecycle: mpsc::Sender<Lifecycle>,
         observer: Box<dyn Observer>,
     ) -> Arc<Self> {
-        let nothing = Published { view: Store::new().view(), applied: Index(0), term: Term(0) };
+        let nothing = Published { view: Store::new().view(), applied: Index(0), term: Term(0), time_ms: 0 };
         Arc::new(Self {
             member: status.member,
             supports: status.supports,

@@ -10,8 +10,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mvcc::{FeatureLevel, Store};
-use raft::{ConfigError, Entry, EntryId, Index, Now, Payload, Raft};
-use storage::{Recovered, SnapshotReader, Snapshots};
+use raft::{ConfigError, Entry, EntryId, Index, Now, Payload, Raft, RestoredLog, SnapshotMeta};
+use storage::{Recovered, SnapshotReader, Snapshots, Storage};
 
 use crate::apply::{self, Applier, ApplyError, ApplyQueue};
 use crate::driver::{Driver, Parts, Reporter, SnapshotJob, SnapshotSchedule};
@@ -25,6 +25,9 @@ use crate::read::barrier::{Barrier, Rounds};
 use crate::shared::Shared;
 use crate::snapshot_thread::SnapshotThread;
 use crate::transport::Transport;
+
+/// Payload bytes that are read at a time to look for entries of a newer program.
+const CHECK_BYTES: usize = 4 << 20;
 
 /// Why a member cannot be assembled from the content of its disk. The disk is unchanged.
 #[derive(Debug, thiserror::Error)]
@@ -101,17 +104,18 @@ pub fn wire(
     shared: &Arc<Shared>,
     transport: Box<dyn Transport>,
 ) -> Result<Wired, WireError> {
-    let Recovered { storage, identity, raft: restored, snapshot, .. } = recovered;
+    let Recovered { mut storage, identity, raft: restored, snapshot, .. } = recovered;
     let cluster = identity.cluster.ok_or(WireError::NoCluster)?.cluster_id;
     let Settings { raft: config, commit_timeout, prefer_leaders, first_names: [command, read, proposal] } = settings;
     let supports = shared.supports();
-    let (store, at) = match &snapshot {
+    let (store, start) = match &snapshot {
         Some(info) => load_newest(storage.snapshots(), info.meta.last.index, supports)?,
-        None => (Store::new(), restored.snapshot.last),
+        None => (Store::new(), restored.snapshot.clone()),
     };
-    check_log(&restored.entries, at, supports)?;
-    shared.snapshot.store(at.index.0, Ordering::Relaxed);
-    shared.published.store(Arc::new(Published { view: store.view(), applied: at.index, term: at.term }));
+    let SnapshotMeta { last: EntryId { term, index: applied }, time_ms, .. } = start;
+    check_log(&mut storage, &restored.log, applied, supports)?;
+    shared.snapshot.store(applied.0, Ordering::Relaxed);
+    shared.published.store(Arc::new(Published { view: store.view(), applied, term, time_ms }));
     let election_timeout = config.election_timeout;
     let raft = Raft::new(config, restored, now)?;
     let queues =
@@ -127,7 +131,7 @@ pub fn wire(
         peers: transport,
         batcher: Batcher::new(command, commit_timeout),
         rounds: Rounds::new(read, commit_timeout, election_timeout / 2),
-        snapshots: SnapshotSchedule::new(Arc::clone(&queues.snapshots), at.index),
+        snapshots: SnapshotSchedule::new(Arc::clone(&queues.snapshots), applied),
         reporter: Reporter::new(cluster, shared.status.load().name.clone()),
         election_timeout,
         prefer_leaders,
@@ -137,7 +141,7 @@ pub fn wire(
     let loading = stored.clone();
     let applier = Applier::new(
         store,
-        at,
+        &start,
         Arc::clone(&queues.apply),
         Arc::clone(shared),
         pending,
@@ -150,10 +154,28 @@ pub fn wire(
     Ok(Wired { driver, log, applier, snapshots, queues })
 }
 
-/// Looks for entries of the log that a newer program wrote. Without this check the member would start, apply them and end, again
-/// and again. An entry that is damaged is left to the apply thread.
-fn check_log(entries: &[Entry], at: EntryId, supports: FeatureLevel) -> Result<(), ApplyError> {
-    for entry in entries.iter().filter(|entry| entry.id.index > at.index) {
+/// Looks for entries after `applied` that a newer program wrote. Without this check the member would start, apply them and end,
+/// again and again. An entry that is damaged is left to the apply thread, and one that cannot be read to the log thread.
+fn check_log(
+    storage: &mut Storage,
+    log: &RestoredLog,
+    applied: Index,
+    supports: FeatureLevel,
+) -> Result<(), ApplyError> {
+    let mut next = applied.max(log.floor.index).next();
+    while let Some(first) = log.tail.first().filter(|first| next < first.id.index) {
+        let through = Index(first.id.index.0 - 1);
+        let Ok(entries) = storage.read_log(next, through, CHECK_BYTES) else { break };
+        let Some(last) = entries.last() else { break };
+        next = last.id.index.next();
+        check_entries(&entries, supports)?;
+    }
+    let after = log.tail.partition_point(|entry| entry.id.index <= applied);
+    check_entries(&log.tail[after..], supports)
+}
+
+fn check_entries(entries: &[Entry], supports: FeatureLevel) -> Result<(), ApplyError> {
+    for entry in entries {
         let Payload::Normal(payload) = &entry.payload else { continue };
         if let Err(reason) = apply::decode(entry.id, payload.clone(), supports)
             && reason.is_newer()
@@ -168,15 +190,15 @@ fn load_newest(
     snapshots: &Snapshots,
     index: Index,
     supports: FeatureLevel,
-) -> Result<(Store, EntryId), SnapshotLoadError> {
+) -> Result<(Store, SnapshotMeta), SnapshotLoadError> {
     let reader = snapshots.open_newest(index)?;
-    let last = reader.info().meta.last;
+    let meta = reader.info().meta.clone();
     let store = load(reader)?;
     let level = store.view().level();
     if level > supports {
-        return Err(SnapshotLoadError::TooNew { index: last.index, level, supports });
+        return Err(SnapshotLoadError::TooNew { index: meta.last.index, level, supports });
     }
-    Ok((store, last))
+    Ok((store, meta))
 }
 
 fn load(reader: SnapshotReader) -> Result<Store, SnapshotLoadError> {

@@ -57,9 +57,8 @@ pub struct Config {
     pub max_inflight_messages: usize,
     /// Maximum number of bytes in flight to one follower. Default: 16 MiB.
     pub max_inflight_bytes: usize,
-    /// Maximum payload bytes that are proposed and not yet committed; proposals above this limit are refused. Default:
-    /// 64 MiB.
-    pub max_uncommitted_bytes: usize,
+    /// Limits on the memory of the log. [`crate::Raft::set_limits`] changes them while the core runs.
+    pub limits: Limits,
     /// Maximum number of entries by which a learner may lag the leader when it becomes a voter. Default: 64.
     pub catch_up_entries: u64,
     /// Time after which an unfinished leadership transfer is aborted. Default: 1 s, which is also the default election
@@ -67,6 +66,30 @@ pub struct Config {
     pub transfer_timeout: Duration,
     /// Seed of the random part of this member's election timeouts. Every member needs a different seed.
     pub seed: u64,
+}
+
+/// Limits on the memory of the log, in bytes of entries ([`crate::Entry::weight`]). They may change while a core runs,
+/// and they may differ between members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Maximum bytes of entries in memory. Above this limit, the oldest entries leave the memory once the disk holds
+    /// them, except those that the driver is applying. 0: entries leave as soon as they may. [`usize::MAX`]: entries
+    /// leave only when they are purged. Default: 64 MiB.
+    pub log_bytes: usize,
+    /// Maximum bytes of entries that a leader has not committed, or that its own disk does not hold yet; proposals above
+    /// this limit are refused. A follower ignores further entries while its disk lags by twice as much. Default: 64 MiB.
+    pub unsettled_bytes: usize,
+    /// While the driver has this many bytes of entries to apply, the core gives it no further entries. Default: 16 MiB.
+    pub applying_bytes: usize,
+    /// Maximum bytes of entries that are being read from the disk for other members. One read of
+    /// [`Config::max_append_bytes`] is always possible. Default: 8 MiB.
+    pub read_back_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { log_bytes: 64 << 20, unsettled_bytes: 64 << 20, applying_bytes: 16 << 20, read_back_bytes: 8 << 20 }
+    }
 }
 
 impl Config {
@@ -87,7 +110,7 @@ impl Config {
             max_append_bytes: 1 << 20,
             max_inflight_messages: 256,
             max_inflight_bytes: 16 << 20,
-            max_uncommitted_bytes: 64 << 20,
+            limits: Limits::default(),
             catch_up_entries: 64,
             transfer_timeout: Duration::from_secs(1),
             seed,
@@ -111,7 +134,7 @@ impl Config {
             ("max_append_bytes", self.max_append_bytes == 0),
             ("max_inflight_messages", self.max_inflight_messages == 0),
             ("max_inflight_bytes", self.max_inflight_bytes == 0),
-            ("max_uncommitted_bytes", self.max_uncommitted_bytes == 0),
+            ("limits.unsettled_bytes", self.limits.unsettled_bytes == 0),
             ("transfer_timeout", self.transfer_timeout.is_zero()),
         ];
         if let Some((field, _)) = zero.into_iter().find(|(_, is_zero)| *is_zero) {

@@ -3,14 +3,13 @@
 
 use crate::output::{Output, Persist};
 use crate::raft::Raft;
+use crate::state::log::memory::Committed;
 
 /// Maximum number of entries in one [`Output::Apply`].
 const APPLY_ENTRIES_MAX: usize = 1024;
-/// Maximum payload bytes in one [`Output::Apply`]; a single larger entry is given alone.
+/// Maximum payload bytes in one [`Output::Apply`]; a single larger entry is given alone. One [`Output::ApplyStored`]
+/// covers about as many bytes.
 const APPLY_BYTES_MAX: usize = 4 << 20;
-/// While the driver has at least this number of entries to apply, the core gives the driver no further entries. Later
-/// entries wait in the log.
-const APPLY_WINDOW: u64 = 4096;
 
 impl Raft {
     pub(crate) fn flush(&mut self) {
@@ -26,6 +25,7 @@ impl Raft {
         self.request_snapshot_when_due();
         self.notice_removal();
         self.outbox.report(self.soft_state());
+        self.log.evict(self.config.limits.log_bytes);
         self.check();
     }
 
@@ -48,12 +48,21 @@ impl Raft {
         self.outbox.push(Output::Persist(Persist { io, hard_state, entries }));
     }
 
-    /// Gives committed entries to the driver, unless the driver already has too many entries to apply.
+    /// Gives committed entries to the driver, unless the driver already has too many bytes to apply. Later entries wait
+    /// in the log.
     fn apply_committed(&mut self) {
-        while self.log.applying() < self.log.commit() && self.log.applying().0 - self.log.applied().0 < APPLY_WINDOW {
-            let entries = self.log.take_committed(APPLY_ENTRIES_MAX, APPLY_BYTES_MAX);
-            assert!(!entries.is_empty(), "every committed entry is in the log");
-            self.outbox.push(Output::Apply(entries));
+        while self.log.applying() < self.log.commit() && self.log.may_apply_more(self.config.limits.applying_bytes) {
+            match self.log.take_committed(APPLY_ENTRIES_MAX, APPLY_BYTES_MAX) {
+                Committed::Held(entries) => {
+                    assert!(!entries.is_empty(), "every committed entry is in the log");
+                    self.outbox.push(Output::Apply(entries));
+                }
+                Committed::Stored(first, last) => {
+                    assert!(first <= last, "every committed entry is in the log");
+                    assert!(last <= self.log.durable(), "only what the disk holds is read from it: {last}");
+                    self.outbox.push(Output::ApplyStored { first, last });
+                }
+            }
         }
     }
 }

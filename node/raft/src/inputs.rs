@@ -3,12 +3,13 @@
 
 use std::collections::BTreeSet;
 
+use crate::config::Limits;
 use crate::election::transfer::TransferRefusal;
 use crate::ids::{Index, IoId, MemberId, Now, ProposalId, ReadContext};
 use crate::membership::removal::RemovalVerdict;
 use crate::membership::request::{Change, ChangeRefusal};
-use crate::message::{Body, Message, Payload};
-use crate::output::Output;
+use crate::message::{Body, Entry, Message, Payload};
+use crate::output::{Output, Unreadable};
 use crate::raft::Raft;
 use crate::replication::proposal::ProposeRefusal;
 use crate::state::role::RoleState;
@@ -109,6 +110,13 @@ impl Raft {
         self.check();
     }
 
+    /// Changes the limits on the memory of the log. If a limit is lower than before, entries leave the memory at the next
+    /// request for an output.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.config.limits = limits;
+        self.outbox.request_flush();
+    }
+
     fn begin(&mut self, now: Now) {
         self.clocks.advance(now);
         if self.config.lease_reads {
@@ -152,6 +160,14 @@ impl Raft {
     pub fn snapshot_sent(&mut self, now: Now, to: MemberId, arrived: Result<(), ()>) {
         self.begin(now);
         self.end_snapshot(to, arrived);
+        self.check();
+    }
+
+    /// Answers [`Output::ReadLog`] with the same `to` and `from`: passes the entries that were read, in order. An answer
+    /// that comes too late is harmless.
+    pub fn log_read(&mut self, now: Now, to: MemberId, from: Index, read: Result<Vec<Entry>, Unreadable>) {
+        self.begin(now);
+        self.on_log_read(to, from, read);
         self.check();
     }
 

@@ -16,7 +16,8 @@ impl Raft {
     fn check_marks(&self) {
         let (floor, last) = (self.log.floor(), self.log.last());
         let (commit, applied) = (self.log.commit(), self.log.applied());
-        assert!(self.log.is_whole(), "every entry after {floor} up to {last} is kept");
+        let base = self.log.base();
+        assert!(self.log.is_whole(), "every entry after {base} up to {last} is in memory, purge mark {floor}");
         assert!(floor.index <= commit, "only committed entries are purged: {floor}, commit {commit}");
         assert!(commit <= last.index, "every committed entry is in the log: commit {commit} of {last}");
         assert!(applied <= self.log.applying(), "only entries given to the driver are applied");
@@ -27,8 +28,8 @@ impl Raft {
         assert!(self.log.snapshot() <= applied, "a snapshot holds only applied entries");
         assert!(floor.index <= self.log.snapshot(), "only entries of a snapshot are purged: {floor}");
         assert!(
-            self.log.durable() >= floor.index || self.log.oldest_write_issued_at().is_some(),
-            "every purged entry is durable"
+            self.log.durable() >= base || self.log.oldest_write_issued_at().is_some(),
+            "every entry that left the memory is durable: {base}"
         );
         assert!(self.outbox.durable() <= self.outbox.issued(), "only issued writes become durable");
         assert!(self.history.latest().0 <= last.index, "the configuration in force is in snapshot or log");
@@ -75,7 +76,8 @@ mod tests {
     use crate::ids::{Index, MemberId, Now, Term};
     use crate::message::SnapshotMeta;
     use crate::output::Output;
-    use crate::raft::{Raft, Restored};
+    use crate::raft::Raft;
+    use crate::restored::Restored;
     use crate::state::role::RoleState;
 
     const NOW: Now = Now { monotonic: Duration::from_secs(10), wall_ms: 0 };
@@ -137,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "every entry after 0/0 up to 1/1 is kept")]
+    #[should_panic(expected = "every entry after 0 up to 1/1 is in memory")]
     fn a_missing_entry_is_noticed() {
         let mut raft = leader();
         raft.log.corrupt_entries();

@@ -21,6 +21,8 @@ mod configuration;
 
 mod message;
 
+mod restored;
+
 mod output;
 
 // The state of one member.
@@ -57,17 +59,18 @@ mod inputs;
 
 mod queries;
 
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, Limits};
 pub use configuration::{Configuration, MemberInfo};
 pub use election::transfer::TransferRefusal;
 pub use ids::{EntryId, Index, IoId, MemberId, Now, ProposalId, ReadContext, Term};
 pub use membership::removal::RemovalVerdict;
 pub use membership::request::{Change, ChangeRefusal};
 pub use message::{Append, AppendReply, Body, DropReason, Entry, HardState, Message, Payload, SnapshotMeta};
-pub use output::{Output, Persist, Role, SoftState};
+pub use output::{Output, Persist, Role, SoftState, Unreadable};
 pub use queries::ProgressReport;
-pub use raft::{Raft, Restored};
+pub use raft::Raft;
 pub use replication::proposal::ProposeRefusal;
+pub use restored::{Restored, RestoredLog};
 
 /// Compiles and runs the driver example in the README.
 #[cfg(doctest)]

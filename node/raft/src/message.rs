@@ -20,6 +20,16 @@ pub struct Entry {
     pub payload: Payload,
 }
 
+impl Entry {
+    /// Returns the bytes by which the entry counts towards the limits on memory ([`crate::Limits`]): its payload and a
+    /// surcharge, because even an empty entry uses memory.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        const SURCHARGE: u64 = 64;
+        self.payload.len() as u64 + SURCHARGE
+    }
+}
+
 /// Content of an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Payload {

@@ -30,7 +30,7 @@ pub enum Output {
         /// Message to send.
         message: Message,
     },
-    /// Stream the newest snapshot to a member that needs purged entries. The `last.index` of the snapshot must be at
+    /// Stream the newest snapshot to a member that needs entries which this member can no longer read. The `last.index` of the snapshot must be at
     /// least `at_least`. Report the end of the stream through [`crate::Raft::snapshot_sent`]. When all bytes have
     /// arrived and are verified, the receiver's driver passes [`crate::Body::InstallSnapshot`] with this term to its
     /// core.
@@ -63,6 +63,28 @@ pub enum Output {
     },
     /// These entries are committed: apply them in this order, then call [`crate::Raft::applied`].
     Apply(Vec<Entry>),
+    /// The entries from `first` to `last` are committed and durable, but no longer in memory: read them from the log on
+    /// disk and apply them in this order, after the entries of earlier outputs and before those of later ones. Then call
+    /// [`crate::Raft::applied`]. The range weighs a few MiB at most, unless a single entry is larger.
+    ApplyStored {
+        /// Index of the first entry.
+        first: Index,
+        /// Index of the last entry.
+        last: Index,
+    },
+    /// Read entries from the log on disk for a member that lags, and pass them to [`crate::Raft::log_read`]. Read after
+    /// the writes and before the purges that were requested later. The answer contains the entry at `from`, and later
+    /// ones up to `through` as long as their payloads fit into `bytes`.
+    ReadLog {
+        /// The member that lags. The core asks for one read at a time for each member.
+        to: MemberId,
+        /// Index of the first entry to read.
+        from: Index,
+        /// Index of the last entry to read.
+        through: Index,
+        /// Maximum payload bytes; a single larger entry is read alone.
+        bytes: usize,
+    },
     /// The reads may be served as soon as `index` is applied; they are then linearizable.
     ReadReady {
         /// ID of the reads, chosen by the requester.
@@ -103,6 +125,12 @@ pub enum Output {
         index: Index,
     },
 }
+
+/// Reason why entries that [`Output::ReadLog`] names cannot be read: they are purged, or damaged on the disk. The member
+/// that needs them gets a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("the entries are purged or damaged")]
+pub struct Unreadable;
 
 /// Role of a member, as reported to the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -69,11 +69,16 @@ impl Raft {
         (configuration, *index)
     }
 
-    /// Returns the description of a snapshot of the state at `index`. Returns `None` if the entry is purged, not
-    /// applied or not durable. An entry may be applied before this member's disk holds it, but a snapshot must not be
-    /// ahead of the log on disk.
-    pub fn snapshot_meta(&self, index: Index) -> Option<SnapshotMeta> {
-        self.meta_at(index)
+    /// Returns the description of a snapshot of the state at `index`. The caller passes the time stamp of that entry,
+    /// because the entry may no longer be in memory. Returns `None` if the entry is purged, not applied or not durable.
+    /// An entry may be applied before this member's disk holds it, but a snapshot must not be ahead of the log on disk.
+    pub fn snapshot_meta(&self, index: Index, time_ms: u64) -> Option<SnapshotMeta> {
+        self.meta_at(index, time_ms)
+    }
+
+    /// Returns the bytes of entries in memory ([`crate::Entry::weight`]).
+    pub fn log_bytes(&self) -> u64 {
+        self.log.held_bytes()
     }
 
     /// Returns the leader's knowledge of every other member; empty if this member does not lead.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use crate::config::{Config, ConfigError};
 use crate::ids::{Index, IoId, Now};
-use crate::message::{Entry, HardState, SnapshotMeta};
 use crate::outbox::Outbox;
 use crate::output::{Role, SoftState};
+use crate::restored::Restored;
 use crate::state::clocks::Clocks;
 use crate::state::hard_state::TrackedHardState;
 use crate::state::high_water::HighWater;
@@ -26,19 +26,6 @@ use crate::state::waiting_reads::ForwardedReads;
 
 #[cfg(feature = "fingerprint")]
 mod fingerprint;
-
-/// Content of a member's disk when the member starts.
-#[derive(Clone, Debug, Default)]
-pub struct Restored {
-    /// Term and vote.
-    pub hard_state: HardState,
-    /// Description of the newest snapshot. A member without a snapshot passes the default and sets the configuration
-    /// with which it was bootstrapped; a member that joins a running cluster passes an empty configuration.
-    pub snapshot: SnapshotMeta,
-    /// Consecutive entries of the log. The first entry may be before the snapshot's last entry, or at most one index
-    /// after it.
-    pub entries: Vec<Entry>,
-}
 
 /// The consensus state of one member.
 #[derive(Clone, Debug)]
@@ -70,11 +57,15 @@ impl Raft {
     /// Returns an error if a setting is invalid, or if the log has a gap or decreasing terms; no core was started.
     pub fn new(config: Config, restored: Restored, now: Now) -> Result<Self, ConfigError> {
         config.validate()?;
-        let Restored { hard_state, snapshot, entries } = restored;
+        let Restored { hard_state, snapshot, log: mut found } = restored;
         let mut history = ConfigurationHistory::new(snapshot.configuration_index, Arc::clone(&snapshot.configuration));
-        let log = Log::restored(&snapshot, entries)?;
-        for entry in log.kept() {
-            history.appended(entry);
+        let configurations = std::mem::take(&mut found.configurations);
+        let log = Log::restored(&snapshot, found)?;
+        // A log that a snapshot superseded was dropped, and its configurations with it.
+        for (index, configuration) in configurations {
+            if log.floor().index < index && index <= log.last().index {
+                history.placed(index, configuration);
+            }
         }
         let mut raft = Self {
             timer: ElectionTimer::new(config.election_timeout, config.seed, now.monotonic),

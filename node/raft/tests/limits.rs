@@ -50,7 +50,7 @@ fn every_impossible_setting_is_refused_by_name() {
         ("max_append_bytes", |config| config.max_append_bytes = 0),
         ("max_inflight_messages", |config| config.max_inflight_messages = 0),
         ("max_inflight_bytes", |config| config.max_inflight_bytes = 0),
-        ("max_uncommitted_bytes", |config| config.max_uncommitted_bytes = 0),
+        ("limits.unsettled_bytes", |config| config.limits.unsettled_bytes = 0),
         ("transfer_timeout", |config| config.transfer_timeout = Duration::ZERO),
     ];
     for (field, adjust) in zeros {
@@ -76,7 +76,7 @@ fn proposal(name: u64, bytes: usize) -> (ProposalId, Payload) {
 }
 
 fn busy() -> Solo {
-    let mut solo = Start::of(3).config(|config| config.max_uncommitted_bytes = 1_000).solo();
+    let mut solo = Start::of(3).config(|config| config.limits.unsettled_bytes = 1_000).solo();
     solo.leads_with_commit();
     let now = solo.now();
     solo.raft.propose(now, vec![proposal(1, 900)]).expect("it is below the limit");
@@ -115,7 +115,7 @@ fn forwarded_proposals_are_refused_by_name() {
 /// be committed.
 #[test]
 fn a_proposal_larger_than_the_limit_is_accepted_alone() {
-    let mut solo = Start::of(3).config(|config| config.max_uncommitted_bytes = 1_000).solo();
+    let mut solo = Start::of(3).config(|config| config.limits.unsettled_bytes = 1_000).solo();
     solo.leads_with_commit();
     let now = solo.now();
     assert_eq!(solo.raft.propose(now, vec![proposal(1, 5_000)]), Ok(()));
@@ -125,7 +125,7 @@ fn a_proposal_larger_than_the_limit_is_accepted_alone() {
 /// Empty entries count towards the limit, too; otherwise an endless series of barriers would fill the memory.
 #[test]
 fn barriers_count_towards_the_limit() {
-    let mut solo = Start::of(3).config(|config| config.max_uncommitted_bytes = 1_000).solo();
+    let mut solo = Start::of(3).config(|config| config.limits.unsettled_bytes = 1_000).solo();
     solo.leads_with_commit();
     let now = solo.now();
     let outcome: Result<Vec<()>, ProposeRefusal> = (1..1_000)

@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn ids_have_the_format_of_the_resources_status() {
-        let published = Published { view: Store::new().view(), applied: Index(8), term: Term(3) };
+        let published = Published { view: Store::new().view(), applied: Index(8), term: Term(3), time_ms: 0 };
         let described = everything(&leader(), &published);
         assert_eq!((described.member_id.as_str(), described.leader.as_str()), ("a1", "a1"));
         assert_eq!(described.cluster_id, "00112233445566778899aabbccddeeff");

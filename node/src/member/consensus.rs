@@ -11,7 +11,7 @@ use engine::handle::Handle;
 use engine::shared::Shared;
 use engine::threads::Threads;
 use engine::wiring::{Settings, WireError, wire};
-use raft::MemberId;
+use raft::{Limits, MemberId};
 use storage::{ClusterIdentity, Recovered};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -112,7 +112,8 @@ fn core_config(config: &Config, id: MemberId) -> raft::Config {
         max_append_bytes: MIB,
         max_inflight_messages: 256,
         max_inflight_bytes: 16 * MIB,
-        max_uncommitted_bytes: 64 * MIB,
+        // The older entries stay in memory until they are purged.
+        limits: Limits { log_bytes: usize::MAX, ..Limits::default() },
         catch_up_entries: 64,
         transfer_timeout: args.election_timeout.max(Duration::from_millis(500)),
         seed: random::number(),

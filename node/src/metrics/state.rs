@@ -159,7 +159,7 @@ mod tests {
         status.leader = Some(MemberId(0xab));
         status.role = Role::Leader;
         status.commit = Index(7);
-        let published = Published { view: Store::new().view(), applied: Index(7), term: Term(1) };
+        let published = Published { view: Store::new().view(), applied: Index(7), term: Term(1), time_ms: 0 };
         let state = State { status: Arc::new(status), published: Arc::new(published), quota_bytes: 2 << 30 };
         let page = Metrics::new().page(&state);
         for line in [

@@ -192,7 +192,7 @@ impl Storage {
         member.no_entry_ahead_of_the_term(base);
         assert_eq!(member.wal.last(), base, "the log continues what the member starts from");
         self.replace_identity(Identity { cluster: Some(record), ..self.identity.clone() }, Some(member))?;
-        Ok(Some(Restored { hard_state, snapshot, entries: Vec::new() }))
+        Ok(Some(Restored::of_entries(hard_state, snapshot, Vec::new())))
     }
 
     fn create_member(&self, state: HardState, base: EntryId) -> Result<MemberFiles, StorageError> {

@@ -74,7 +74,7 @@ fn tear_a_neighbour(format: LogFormat) {
         disk.lose_power(seed);
         let found = Storage::open(Arc::new(disk), &history::dir(), history::options(2));
         let found = found.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-        let held = found.raft.entries.last().map_or(Index(0), |entry| entry.id.index);
+        let held = found.raft.log.tail.last().map_or(Index(0), |entry| entry.id.index);
         assert!(held >= Index(8), "seed {seed}: entry 8 was acknowledged, but the log ends at {held}");
     }
 }

@@ -208,7 +208,7 @@ fn a_damaged_last_batch_without_an_open_frame_after_it_is_a_torn_tail() {
         contents[places[3] as usize] ^= 1;
         disk.overwrite(&path, Some(contents));
         let found = open(&disk, 6).expect("a torn tail is no damage");
-        let indexes: Vec<_> = found.raft.entries.iter().map(|entry| entry.id.index.0).collect();
+        let indexes: Vec<_> = found.raft.log.tail.iter().map(|entry| entry.id.index.0).collect();
         assert_eq!(indexes, [1, 2, 3]);
     }
 }

@@ -69,7 +69,7 @@ fn a_member_can_start_from_a_snapshot() {
     disk.lose_power(1);
     let found = open(&disk, 2).expect("it opens");
     assert_eq!(found.raft.snapshot, restored.snapshot);
-    assert_eq!(found.raft.entries.len(), 1);
+    assert_eq!(found.raft.log.tail.len(), 1);
 }
 
 /// A restore can fail after its snapshot was received, and the next restore may be of an older backup. The member must

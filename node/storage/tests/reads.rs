@@ -68,7 +68,7 @@ fn compare(storage: &mut Storage, model: &Model, kept: Index, choice: &mut Choic
 fn compare_bounded(disk: &MemoryDisk, model: &Model, bound: u64, context: &str) {
     let whole = open(&disk.fork(), u64::MAX, 1);
     let Recovered { mut storage, raft, log, .. } = open(&disk.fork(), bound, 1);
-    let (entries, tail) = (whole.raft.entries, raft.entries);
+    let (entries, tail) = (whole.raft.log.tail, raft.log.tail);
     let context = format!("{context}, {bound} bytes of {}", weight(&entries));
     assert!(entries.ends_with(&tail), "{context}: other entries");
     assert!(tail.len() == 1.min(entries.len()) || weight(&tail) <= bound, "{context}: {} bytes", weight(&tail));
@@ -219,7 +219,7 @@ fn a_long_write_becomes_several_batches_and_a_crash_leaves_the_first_ones() {
         let is_done = storage.append(std::slice::from_ref(&persist)).is_ok();
         drop(storage);
         disk.kill();
-        let found = open(&disk, 3).raft.entries;
+        let found = open(&disk, 3).raft.log.tail;
         assert!(entries.starts_with(&found) && (!is_done || entries == found), "operation {stop}: other entries");
         held.insert(found.len());
         if is_done {

@@ -44,6 +44,8 @@ pub struct Coverage {
     pub configurations: u64,
     /// Snapshots installed.
     pub installs: u64,
+    /// Requests of a core to read entries that are not in memory, for another member or to apply them.
+    pub log_reads: u64,
     /// Writes acknowledged.
     pub writes: u64,
     /// Acknowledged writes that involve more than one register or lease.
@@ -80,6 +82,7 @@ impl Coverage {
         self.committed += other.committed;
         self.configurations += other.configurations;
         self.installs += other.installs;
+        self.log_reads += other.log_reads;
         self.writes += other.writes;
         self.wide += other.wide;
         self.expiries += other.expiries;
@@ -96,7 +99,7 @@ impl fmt::Display for Coverage {
             f,
             "{} seeds, {hours:.1} simulated hours, {} steps, {} messages; {} crashes, {} partitions, {} disks lost, {} records damaged, {} syncs \
              and {} reads failed, {} restarts for another version, {} hints unknown to one; {} elections, \
-             {} transfers, {} configurations, {} snapshots installed; {} entries committed, {} writes acknowledged, {} of them wide, {} leases expired, {} reads \
+             {} transfers, {} configurations, {} snapshots installed, {} reads of the log; {} entries committed, {} writes acknowledged, {} of them wide, {} leases expired, {} reads \
              checked, {} operations checked for linearizability",
             self.seeds,
             self.steps,
@@ -113,6 +116,7 @@ impl fmt::Display for Coverage {
             self.transfers,
             self.configurations,
             self.installs,
+            self.log_reads,
             self.committed,
             self.writes,
             self.wide,

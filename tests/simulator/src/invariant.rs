@@ -2,6 +2,7 @@
 //! thesis defines is named as in the thesis. Owns the order in which the invariants are checked. Does not change the
 //! state that is checked.
 
+pub mod append_is_of_the_log;
 pub mod committed_is_durable;
 pub mod configuration_follows_log;
 pub mod election_safety;
@@ -133,6 +134,7 @@ impl Invariants {
             if let Output::Send { message, to } = output {
                 self.votes.sent(id, *to, message, disks)?;
                 self.matches.sent(&self.ledger, id, message, disks)?;
+                append_is_of_the_log::sent(&self.ledger, id, message)?;
             }
         }
         if state.role == Role::Leader {

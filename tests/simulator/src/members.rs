@@ -280,14 +280,15 @@ impl MemberCluster {
         let now = self.agenda.now();
         let version = self.profile.version(&mut self.random);
         let config = Config { id, seed: self.random.number(), ..version.config };
+        let memory_bytes = *self.random.pick(&[0, 1_000, 16_384, u64::MAX]);
         let salt = self.random.number();
         let member = self.members.get_mut(&id).expect("every member is known");
         if !matches!(member.state, State::Down) {
             return Ok(());
         }
         member.disk.limit_bytes(None);
-        let found = member.read_disk(config.snapshot_trailing, salt);
-        let found = found
+        let found = member.read_disk((config.snapshot_trailing, memory_bytes), salt);
+        let (found, log) = found
             .map_err(|reason| Violation { invariant: "a disk can be read again", seen: format!("{id}: {reason}") })?;
         if let Some(index) = found.identity.removed {
             member.state = State::Buried;
@@ -295,8 +296,8 @@ impl MemberCluster {
             return Ok(());
         }
         let shadow = self.shadows.get_mut(&id).expect("every member has a disk");
-        member.check_found(&found.raft, shadow)?;
-        *shadow = Disk::holding(id, &found.raft);
+        member.check_found(&found.raft, &log, shadow)?;
+        *shadow = Disk::holding(id, &found.raft, log);
         self.invariants.synced(shadow)?;
         self.invariants.started(shadow)?;
         let settings = Settings {

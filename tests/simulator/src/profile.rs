@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use raft::{Config, MemberId};
+use raft::{Config, Limits, MemberId};
 use world::network::NetworkProfile;
 use world::seed::Random;
 
@@ -169,6 +169,16 @@ fn older_than(newest: &mut Config, random: &mut Random, faults: &Faults) -> Vers
     Version::older(random, older)
 }
 
+/// Draws limits that are so small that entries leave the memory in most runs.
+fn limits(random: &mut Random) -> Limits {
+    Limits {
+        log_bytes: *random.pick(&[0, 300, 4_096, usize::MAX]),
+        unsettled_bytes: *random.pick(&[1_024, 64 << 10, 64 << 20]),
+        applying_bytes: *random.pick(&[1, 4_096, 16 << 20]),
+        read_back_bytes: *random.pick(&[0, 2_048, 8 << 20]),
+    }
+}
+
 fn config(random: &mut Random, faults: &Faults) -> Config {
     let heartbeat = *random.pick(&[50, 150, 150]);
     let election = *random.pick(&[300, 1_000, 1_000]);
@@ -187,7 +197,7 @@ fn config(random: &mut Random, faults: &Faults) -> Config {
         max_append_bytes: *random.pick(&[64, 1_024, 1 << 20]),
         max_inflight_messages: *random.pick(&[1, 2, 16, 256]),
         max_inflight_bytes: *random.pick(&[128, 4_096, 16 << 20]),
-        max_uncommitted_bytes: *random.pick(&[1_024, 64 << 10, 64 << 20]),
+        limits: limits(random),
         catch_up_entries: *random.pick(&[0, 4, 64]),
         transfer_timeout: ms(election),
         ..Config::new(MemberId(1), 0)

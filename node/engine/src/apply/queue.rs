@@ -8,22 +8,25 @@ use raft::{Entry, SnapshotMeta};
 use crate::log_thread::InstalledSignal;
 use crate::mailbox::Mailbox;
 use crate::shared::Shared;
+use crate::slot::Slot;
 
 /// A job for the apply thread. The queue keeps jobs in log order.
 #[derive(Debug)]
 pub(crate) enum ApplyJob {
     /// Committed entries.
     Entries(Vec<Entry>),
+    /// Committed entries that the log thread reads from the disk.
+    Stored(Slot<Vec<Entry>>),
     /// Replace the state by this snapshot once the snapshot is installed.
     Install { meta: SnapshotMeta, installed: InstalledSignal },
 }
 
 impl ApplyJob {
-    /// Payload bytes of the job's entries.
+    /// Payload bytes of the job's entries; 0 for entries that are yet to be read, which the core bounds.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Entries(entries) => entries.iter().map(|entry| entry.payload.len()).sum(),
-            Self::Install { .. } => 0,
+            Self::Stored(_) | Self::Install { .. } => 0,
         }
     }
 
@@ -31,6 +34,7 @@ impl ApplyJob {
     pub(super) fn can_begin(&self) -> bool {
         match self {
             Self::Entries(_) => true,
+            Self::Stored(slot) => slot.is_set(),
             Self::Install { installed, .. } => installed.is_set(),
         }
     }

@@ -30,7 +30,7 @@ const COMPACT_SLICE: usize = 2_000;
 const COMPACT_PER_VERSION: u64 = 4;
 
 /// Function that loads the newest durable snapshot, which must reach the given index.
-pub(crate) type LoadSnapshot = Box<dyn Fn(Index) -> Result<(Store, EntryId), SnapshotLoadError> + Send>;
+pub(crate) type LoadSnapshot = Box<dyn Fn(Index) -> Result<(Store, SnapshotMeta), SnapshotLoadError> + Send>;
 
 /// Why the apply thread cannot continue. The member must end, because its state would differ from the state of other members.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +97,8 @@ pub struct Applier {
     at: EntryId,
     /// The store's [`Store::versions_written`] when compacted versions were removed last.
     written: u64,
+    /// Time stamp of the last entry applied to the store.
+    time_ms: u64,
     queue: Arc<ApplyQueue>,
     shared: Arc<Shared>,
     pending: Arc<Pending>,
@@ -108,10 +110,10 @@ pub struct Applier {
 }
 
 impl Applier {
-    /// Creates an apply thread that continues with `store`, which contains the effects of all entries up to `at`.
+    /// Creates an apply thread that continues with `store`, which is the state in the snapshot `start`.
     pub(crate) fn new(
         store: Store,
-        at: EntryId,
+        start: &SnapshotMeta,
         queue: Arc<ApplyQueue>,
         shared: Arc<Shared>,
         pending: Arc<Pending>,
@@ -120,7 +122,8 @@ impl Applier {
     ) -> Self {
         let (revision, written) = (store.view().revision(), store.versions_written());
         let replies = Replies::new(&shared.lanes);
-        Self { store, revision, at, written, queue, shared, pending, barrier, replies, load, waiting: VecDeque::new() }
+        let (at, time_ms, waiting) = (start.last, start.time_ms, VecDeque::new());
+        Self { store, revision, at, written, time_ms, queue, shared, pending, barrier, replies, load, waiting }
     }
 
     /// Runs until the queue is closed and empty.
@@ -160,33 +163,36 @@ impl Applier {
         let mut unpublished_bytes = 0;
         for job in jobs {
             let bytes = job.bytes();
+            if !job.can_begin() {
+                // The log thread may wait for space on a full disk before it installs the snapshot. The view is published
+                // first for two reasons: a snapshot of the applied state can free space, and callers that wait for this
+                // state are answered without the delay.
+                unpublished_bytes = 0;
+                self.publish();
+            }
             match job {
-                ApplyJob::Entries(entries) => {
-                    for entry in entries {
-                        unpublished_bytes += entry.payload.len();
-                        self.apply(entry)?;
-                        if unpublished_bytes >= PUBLISH_BYTES {
-                            unpublished_bytes = 0;
-                            self.publish();
-                        }
-                    }
-                }
-                ApplyJob::Install { meta, installed } => {
-                    if !installed.is_set() {
-                        // The installation may wait for space on a full disk. The view is published first for two
-                        // reasons: a snapshot of the applied state can free space, and callers that wait for this state
-                        // are answered without the delay.
-                        unpublished_bytes = 0;
-                        self.publish();
-                    }
-                    self.install(&meta, &installed)?;
-                }
+                ApplyJob::Entries(entries) => self.apply_all(entries, &mut unpublished_bytes)?,
+                ApplyJob::Stored(slot) => self.apply_all(slot.wait(), &mut unpublished_bytes)?,
+                ApplyJob::Install { meta, installed } => self.install(&meta, &installed)?,
             }
             self.queue.applied(bytes);
         }
         self.publish();
         self.shared.observer.batch_applied(started.elapsed());
         self.compact();
+        Ok(())
+    }
+
+    /// Applies entries in order. `unpublished_bytes` counts the payload bytes that no published view contains.
+    fn apply_all(&mut self, entries: Vec<Entry>, unpublished_bytes: &mut usize) -> Result<(), ApplyError> {
+        for entry in entries {
+            *unpublished_bytes += entry.payload.len();
+            self.apply(entry)?;
+            if *unpublished_bytes >= PUBLISH_BYTES {
+                *unpublished_bytes = 0;
+                self.publish();
+            }
+        }
         Ok(())
     }
 
@@ -197,7 +203,7 @@ impl Applier {
             return Ok(());
         }
         assert!(id.index == self.at.index.next(), "entry {id} does not follow {}", self.at);
-        self.at = id;
+        (self.at, self.time_ms) = (id, time_ms);
         let Payload::Normal(bytes) = payload else { return Ok(()) };
         // An entry that cannot be decoded ends the member. If the member skipped the entry, its state would differ from
         // the state of other members.
@@ -232,7 +238,8 @@ impl Applier {
     /// Publishes a view of the store before it answers the callers that wait for the view, so that an answered caller
     /// reads this view or a newer one.
     fn publish(&mut self) {
-        let published = Arc::new(Published { view: self.store.view(), applied: self.at.index, term: self.at.term });
+        let (view, EntryId { term, index: applied }) = (self.store.view(), self.at);
+        let published = Arc::new(Published { view, applied, term, time_ms: self.time_ms });
         self.shared.published.store(Arc::clone(&published));
         if self.store.removal() == Removal::Done {
             let mark = published.view.compact_revision();
@@ -250,10 +257,10 @@ impl Applier {
         if meta.last.index <= self.at.index {
             return Ok(());
         }
-        let (store, at) =
+        let (store, loaded) =
             (self.load)(meta.last.index).map_err(|source| ApplyError::Snapshot { last: meta.last, source })?;
         self.revision = store.view().revision();
-        (self.store, self.at) = (store, at);
+        (self.store, self.at, self.time_ms) = (store, loaded.last, loaded.time_ms);
         Ok(())
     }
 
@@ -302,12 +309,12 @@ mod tests {
     fn applier(shared: &Arc<Shared>) -> Applier {
         Applier::new(
             Store::new(),
-            id(0),
+            &SnapshotMeta::default(),
             Arc::new(ApplyQueue::new(Arc::clone(shared))),
             Arc::clone(shared),
             Arc::default(),
             Arc::default(),
-            Box::new(|index| Ok((Store::new(), id(index.0)))),
+            Box::new(|index| Ok((Store::new(), SnapshotMeta { last: id(index.0), ..SnapshotMeta::default() }))),
         )
     }
 
@@ -335,7 +342,7 @@ mod tests {
         ];
         let thread = std::thread::spawn(move || applier.execute_jobs(jobs.into_iter()));
         assert_eq!(published(&shared), Some(Index(1)), "the view waited for the installation");
-        installed.set();
+        installed.set(());
         thread.join().unwrap().unwrap();
         assert_eq!(shared.published.load().applied, Index(5));
     }

@@ -7,7 +7,8 @@ use raft::{DropReason, Now, Output, ProposalId, Role};
 use super::run::{Driver, Ended, RETRY_DELAY};
 use crate::apply::ApplyJob;
 use crate::error::ProposeError;
-use crate::log_thread::{InstalledSignal, LogJob};
+use crate::log_thread::{InstalledSignal, LogJob, ReadTarget};
+use crate::slot::Slot;
 
 impl Driver {
     pub(super) fn execute_outputs(&mut self, now: Now) {
@@ -41,6 +42,16 @@ impl Driver {
             Output::Apply(entries) => {
                 self.sent_to_apply = entries.last().map_or(self.sent_to_apply, |entry| entry.id.index);
                 self.apply.push(ApplyJob::Entries(entries));
+            }
+            Output::ApplyStored { first, last } => {
+                self.sent_to_apply = last;
+                let slot = Slot::default();
+                self.apply.push(ApplyJob::Stored(slot.clone()));
+                let into = ReadTarget::Apply(slot);
+                self.log_jobs.push(LogJob::Read { from: first, through: last, bytes: usize::MAX, into });
+            }
+            Output::ReadLog { to, from, through, bytes } => {
+                self.log_jobs.push(LogJob::Read { from, through, bytes, into: ReadTarget::Peer(to) });
             }
             Output::ReadReady { context, index } => {
                 let groups = self.rounds.confirmed(context);

@@ -35,7 +35,7 @@ impl Driver {
         let published = state.captured.get_or_insert_with(|| Arc::clone(&self.published));
         // The core returns no metadata until the log is durable up to the view's index. Otherwise, after a crash, a snapshot
         // beyond the end of the log would look as if the log had been lost.
-        let Some(meta) = self.raft.snapshot_meta(published.applied) else { return };
+        let Some(meta) = self.raft.snapshot_meta(published.applied, published.time_ms) else { return };
         state.due = false;
         state.started = Some(now.monotonic);
         if let Some(published) = state.captured.take() {

@@ -126,6 +126,8 @@ pub enum Written {
     Format,
     /// Received snapshots were deleted.
     Discarded,
+    /// Entries were read, and nothing was written.
+    Nothing,
 }
 
 /// A snapshot in transfer between members.
@@ -259,6 +261,7 @@ impl SteppedMember {
             LogJob::Discard { .. } | LogJob::DiscardThrough { .. } => Written::Discarded,
             LogJob::Purge { first_kept } => Written::Purged { first_kept },
             LogJob::Format(_) => Written::Format,
+            LogJob::Read { .. } => Written::Nothing,
             LogJob::Tombstone { .. } => Written::Tombstone,
         }))
     }

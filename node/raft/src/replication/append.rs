@@ -8,6 +8,7 @@ use crate::ids::{EntryId, Index, MemberId, NUMBER_MAX, Term};
 use crate::message::{Append, AppendReply, Body, Message};
 use crate::outbox::Outbox;
 use crate::raft::Raft;
+use crate::replication::read_back;
 use crate::snapshot::offer;
 use crate::state::log::Log;
 use crate::state::progress::{PeerProgress, ProgressState};
@@ -20,6 +21,8 @@ struct AppendFlush<'a> {
     outbox: &'a mut Outbox,
     term: Term,
     round: u64,
+    /// Number of further reads from the disk that may begin.
+    reads_left: usize,
 }
 
 impl Raft {
@@ -33,6 +36,7 @@ impl Raft {
             outbox: &mut self.outbox,
             term: self.hard.term(),
             round: leader.latest_round(),
+            reads_left: reads_max(&self.config).saturating_sub(leader.reads_under_way()),
         };
         for (id, progress) in leader.peers_mut() {
             if flush.appends(id, progress) == Flushed::UpToPurged {
@@ -65,10 +69,20 @@ impl Raft {
             return;
         }
         let shared = self.log.shared(&entries);
+        if shared < entries.len() && self.disk_lags() {
+            // Without an answer, the leader sends the entries again later. Otherwise the memory of a member whose disk is
+            // slow would grow without limit, because the other members commit without it.
+            return;
+        }
         self.extend(entries, shared);
         assert!(self.log.last().index >= covered, "every entry of an append is in the log");
         self.commit_to(commit.min(covered));
         self.accept(from, covered, round);
+    }
+
+    /// Returns whether this member's disk lags so far that no more entries are accepted from a leader.
+    fn disk_lags(&self) -> bool {
+        self.log.undurable_bytes() > (self.config.limits.unsettled_bytes as u64).saturating_mul(2)
     }
 
     /// Acknowledges that this log agrees with the leader's log up to `matched`. The acknowledgement is sent when that
@@ -128,8 +142,24 @@ impl AppendFlush<'_> {
                 return Flushed::All;
             }
             let Some(prev) = self.log.id_before(progress.next()) else { return Flushed::UpToPurged };
+            if progress.next() <= self.log.base() {
+                self.read_back(to, progress, prev);
+                return Flushed::All;
+            }
             self.append(to, progress, prev);
         }
+    }
+
+    /// Requests the next entries for a member from the disk, because they are not in memory. Does nothing if a read for
+    /// the member is under way, or if too many reads are.
+    fn read_back(&mut self, to: MemberId, progress: &mut PeerProgress, prev: EntryId) {
+        if progress.is_reading() || self.reads_left == 0 {
+            return;
+        }
+        self.reads_left -= 1;
+        progress.begin_read();
+        let (count, bytes) = (self.config.max_append_entries, self.config.max_append_bytes);
+        self.outbox.push(read_back::request(self.log, to, prev, count, bytes));
     }
 
     fn append(&mut self, to: MemberId, progress: &mut PeerProgress, prev: EntryId) {
@@ -147,7 +177,9 @@ impl AppendFlush<'_> {
     /// Offers a snapshot to a member that needs it, after the member has shown that it is alive.
     fn offer_snapshot(&mut self, to: MemberId, progress: &mut PeerProgress, now: Duration) {
         if progress.is_active(now, self.config.election_timeout) {
-            let output = offer::offer(self.log, self.config, self.term, to, progress, now);
+            let at_least = self.log.floor().index;
+            assert!(at_least <= self.log.snapshot(), "a snapshot holds every purged entry");
+            let output = offer::offer(self.log, self.config, self.term, (to, at_least), progress, now);
             self.outbox.push(output);
         }
     }
@@ -161,6 +193,11 @@ impl AppendFlush<'_> {
             self.outbox.send(to, Message { term: self.term, body: Body::Heartbeat { commit, round: 0 } });
         }
     }
+}
+
+/// Returns how many reads from the disk may be under way. One is always possible.
+fn reads_max(config: &Config) -> usize {
+    (config.limits.read_back_bytes / config.max_append_bytes).max(1)
 }
 
 /// Returns whether the entries directly follow `prev` without gaps, their terms never decrease, and no term is later

@@ -19,7 +19,7 @@ pub enum ProposeRefusal {
     /// A leadership transfer is in progress.
     #[error("leadership is being transferred")]
     Transferring,
-    /// Too many bytes are proposed and not yet committed.
+    /// Too many bytes are proposed and not yet committed, or not yet on this member's disk.
     #[error("too many proposals are not committed yet")]
     Overloaded,
     /// A driver cannot propose no-ops and configurations, because only the core creates them.
@@ -90,9 +90,9 @@ impl Raft {
             return Some(DropReason::Transferring);
         }
         let bytes: usize = proposals.iter().map(|(_, payload)| payload.len()).sum();
-        let uncommitted = self.log.uncommitted_bytes();
-        let is_idle = uncommitted == 0;
-        let fits = uncommitted.saturating_add(bytes) <= self.config.max_uncommitted_bytes;
+        let unsettled = self.log.unsettled_bytes();
+        let is_idle = unsettled == 0;
+        let fits = unsettled.saturating_add(bytes as u64) <= self.config.limits.unsettled_bytes as u64;
         (!is_idle && !fits).then_some(DropReason::Overloaded)
     }
 

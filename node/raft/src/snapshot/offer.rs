@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::ids::{MemberId, Term};
+use crate::ids::{Index, MemberId, Term};
 use crate::output::Output;
 use crate::raft::Raft;
 use crate::state::log::Log;
@@ -17,18 +17,18 @@ const STREAM_TIMEOUTS: u32 = 600;
 /// Maximum time between the arrival of a snapshot and its installation, in election timeouts.
 const INSTALL_TIMEOUTS: u32 = 30;
 
-/// Offers a snapshot to a member that needs purged entries, and returns the instruction to the driver.
+/// Offers a member a snapshot that reaches the given index, because the entries up to that index can no longer be read.
+/// Returns the instruction to the driver.
 pub(crate) fn offer(
     log: &Log,
     config: &Config,
     term: Term,
-    to: MemberId,
+    (to, at_least): (MemberId, Index),
     progress: &mut PeerProgress,
     now: Duration,
 ) -> Output {
-    let at_least = log.floor().index;
-    assert!(progress.next() <= at_least, "a snapshot is offered only for purged entries");
-    assert!(at_least <= log.snapshot(), "a snapshot holds every purged entry");
+    assert!(progress.next() <= at_least, "a snapshot is offered only for entries that cannot be sent");
+    assert!(at_least <= log.applied(), "a snapshot can reach {at_least}, applied {}", log.applied());
     progress.snapshot(at_least, after(config, now, STREAM_TIMEOUTS));
     Output::SendSnapshot { to, term, at_least }
 }

@@ -58,13 +58,13 @@ impl Raft {
         Index(needed.min().map_or(wanted, |needed| wanted.min(needed.max(floor))))
     }
 
-    /// Returns the description of a snapshot at `index`; `None` if no snapshot may be taken at `index`.
-    pub(crate) fn meta_at(&self, index: Index) -> Option<SnapshotMeta> {
+    /// Returns the description of a snapshot at `index`, whose entry has the time stamp `time_ms`; `None` if no snapshot
+    /// may be taken at `index`.
+    pub(crate) fn meta_at(&self, index: Index, time_ms: u64) -> Option<SnapshotMeta> {
         if index > self.log.applied().min(self.log.durable()) {
             return None;
         }
         let term = self.log.term_at(index)?;
-        let time_ms = self.log.time_at(index)?;
         let (configuration_index, configuration) = self.history.at(index);
         assert!(*configuration_index <= index, "a snapshot holds a configuration of its own past");
         Some(SnapshotMeta {

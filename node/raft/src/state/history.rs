@@ -26,11 +26,16 @@ impl ConfigurationHistory {
     /// Records that an entry was appended. Returns whether this changed the configuration in force.
     pub(crate) fn appended(&mut self, entry: &Entry) -> bool {
         let Payload::Configuration(configuration) = &entry.payload else { return false };
-        let index = entry.id.index;
+        self.placed(entry.id.index, Arc::clone(configuration))
+    }
+
+    /// Records that the entry at `index` carries a configuration. Returns whether this changed the configuration in
+    /// force.
+    pub(crate) fn placed(&mut self, index: Index, configuration: Arc<Configuration>) -> bool {
         if index <= self.latest().0 {
             return false;
         }
-        self.placed.push((index, Arc::clone(configuration)));
+        self.placed.push((index, configuration));
         true
     }
 

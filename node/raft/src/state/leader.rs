@@ -66,6 +66,11 @@ impl Leader {
         self.peers.iter_mut().map(|(id, progress)| (*id, progress))
     }
 
+    /// Returns the number of members for which entries are being read from the disk.
+    pub(crate) fn reads_under_way(&self) -> usize {
+        self.peers.values().filter(|progress| progress.is_reading()).count()
+    }
+
     /// Tracks exactly the members in `wanted`. Returns the members that are no longer tracked. `last` is the last index
     /// of the log.
     pub(crate) fn track(&mut self, wanted: &BTreeSet<MemberId>, last: Index, now: Duration) -> Vec<MemberId> {

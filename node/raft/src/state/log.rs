@@ -1,20 +1,23 @@
-//! The log in memory: the entries after the purge mark, and how far they are written, durable, committed and applied.
-//! Owns these indexes, the order among them, and the weights of the entries. Does not own when the indexes advance
-//! (`replication`, `snapshot`, `flush.rs`).
+//! The log: the entries after the purge mark, of which the last ones are in memory, and how far they are written, durable,
+//! committed and applied. Owns these indexes, the order among them, and the weights of the entries. Does not own when the
+//! indexes advance (`replication`, `snapshot`, `flush.rs`).
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::config::ConfigError;
 use crate::ids::{EntryId, Index, IoId, Term};
 use crate::message::{Entry, SnapshotMeta};
 #[cfg(feature = "fingerprint")]
 use crate::present::{Fingerprint, Hash, Hasher, Present};
+use crate::state::log::marks::Marks;
 use crate::state::log::tail::{Tail, Unwritten};
 use crate::state::log::term_runs::TermRuns;
 
 pub(crate) mod conflict;
+mod marks;
+pub(crate) mod memory;
 pub(crate) mod purge;
+pub(crate) mod restored;
 pub(crate) mod tail;
 pub(crate) mod term_runs;
 
@@ -24,21 +27,28 @@ mod naive;
 /// The log and its indexes.
 ///
 /// ```text
-///   purged | kept                                     last
-///   -------+--------------+------------+---------------+
-///        floor         applied      commit
-///                           durable -- anywhere from floor to last
+///   purged | on disk only | in memory                         last
+///   -------+--------------+----------+------------+--------------+
+///        floor          base      applied      commit
+///                                    durable -- anywhere from base to last
 /// ```
+///
+/// After a restart, or if the limit on memory is very low, `applied` and `commit` may be before `base`.
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
     /// The purge mark, and the terms of all entries after it. The purge mark is the last entry that was purged. It is
     /// always committed.
     terms: TermRuns,
-    /// Time stamp of the entry at the purge mark.
-    floor_time_ms: u64,
-    /// `end` of the entry at the purge mark, as in [`Held`].
-    floor_end: u64,
+    /// Index of the last entry that is not in memory.
+    base: Index,
+    /// `end` of the entry at `base`, as in [`Held`].
+    base_end: u64,
+    /// Weights of entries that are not in memory.
+    marks: Marks,
+    /// The entries after `base`.
     entries: VecDeque<Held>,
+    /// Time stamp of the last entry. After a truncation, may be that of a later entry, until the next entry is appended.
+    last_time_ms: u64,
     /// Highest index that is known to be committed.
     commit: Index,
     /// Highest index given to the driver to apply.
@@ -56,59 +66,22 @@ pub(crate) struct Log {
 #[derive(Clone, Debug)]
 struct Held {
     entry: Entry,
-    /// Sum of the weights ([`weight`]) of this entry and all entries before it, in bytes. Counted from an arbitrary
+    /// Sum of the weights ([`Entry::weight`]) of this entry and all entries before it, in bytes. Counted from an arbitrary
     /// entry on, so only differences have a meaning.
     end: u64,
 }
 
 impl Log {
-    /// Returns the log as restored from the disk. All entries are durable, and entries up to the snapshot are
-    /// committed.
-    ///
-    /// # Errors
-    /// Returns [`ConfigError::BrokenLog`] if an entry is missing or terms decrease; no log was created.
-    pub(crate) fn restored(snapshot: &SnapshotMeta, entries: Vec<Entry>) -> Result<Self, ConfigError> {
-        let mut log = Self::starting_after(snapshot);
-        consecutive(&entries)?;
-        let Some(first) = entries.first().map(|entry| entry.id) else { return Ok(log) };
-        if first.index > snapshot.last.index.next() {
-            let (expected, term) = (snapshot.last.index.next(), snapshot.last.term);
-            return Err(ConfigError::BrokenLog { expected, term, found: first });
-        }
-        let last = entries.last().map_or(first, |entry| entry.id);
-        if last.index < snapshot.last.index {
-            return Ok(log);
-        }
-        let mut entries = entries.into_iter();
-        if first.index <= snapshot.last.index {
-            // The term of the entry before `first` is unknown, so `first` becomes the purge mark.
-            let place = (snapshot.last.index.0 - first.index.0) as usize;
-            if entries.as_slice()[place].id != snapshot.last {
-                // A snapshot replaced a log that disagreed with it, and a crash prevented the removal of that log.
-                return Ok(log);
-            }
-            if let Some(mark) = entries.next() {
-                log.terms = TermRuns::after(mark.id);
-                log.floor_time_ms = mark.time_ms;
-            }
-        } else if first.term < snapshot.last.term {
-            let (expected, term) = (snapshot.last.index.next(), snapshot.last.term);
-            return Err(ConfigError::BrokenLog { expected, term, found: first });
-        }
-        log.entries.reserve(entries.len());
-        entries.for_each(|entry| log.push(entry));
-        log.tail = Tail::durable_through(log.last().index);
-        Ok(log)
-    }
-
     /// Returns an empty log that begins after a snapshot.
     fn starting_after(snapshot: &SnapshotMeta) -> Self {
         let index = snapshot.last.index;
         Self {
             terms: TermRuns::after(snapshot.last),
-            floor_time_ms: snapshot.time_ms,
-            floor_end: 0,
+            base: index,
+            base_end: 0,
+            marks: Marks::at(index, 0),
             entries: VecDeque::new(),
+            last_time_ms: snapshot.time_ms,
             commit: index,
             applying: index,
             applied: index,
@@ -128,7 +101,7 @@ impl Log {
     }
 
     pub(crate) fn last_time_ms(&self) -> u64 {
-        self.entries.back().map_or(self.floor_time_ms, |held| held.entry.time_ms)
+        self.last_time_ms
     }
 
     pub(crate) fn commit(&self) -> Index {
@@ -175,33 +148,21 @@ impl Log {
         self.tail.write_of(index)
     }
 
-    /// Returns all entries that are kept.
+    /// Returns the entry at `index`; `None` if the entry is not in memory or does not exist.
+    fn held(&self, index: Index) -> Option<&Held> {
+        let place = index.0.checked_sub(self.base.0 + 1)?;
+        self.entries.get(usize::try_from(place).ok()?)
+    }
+
+    /// Returns all entries in memory.
+    #[cfg(test)]
     pub(crate) fn kept(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().map(|held| &held.entry)
-    }
-
-    /// Returns whether exactly the entries after the purge mark are kept.
-    pub(crate) fn is_whole(&self) -> bool {
-        let (floor, last) = (self.floor(), self.last());
-        let end = self.entries.back().map_or(floor, |held| held.entry.id);
-        end == last && self.entries.len() as u64 == last.index.0 - floor.index.0
-    }
-
-    /// Returns the entry at `index`; `None` if the entry is purged or does not exist.
-    fn held(&self, index: Index) -> Option<&Held> {
-        let place = index.0.checked_sub(self.floor().index.0 + 1)?;
-        self.entries.get(usize::try_from(place).ok()?)
     }
 
     /// Returns the term of the entry at `index`, also for the purge mark.
     pub(crate) fn term_at(&self, index: Index) -> Option<Term> {
         self.terms.term_at(index)
-    }
-
-    /// Returns the time stamp of the entry at `index`, also for the purge mark.
-    pub(crate) fn time_at(&self, index: Index) -> Option<u64> {
-        let is_floor = index == self.floor().index;
-        if is_floor { Some(self.floor_time_ms) } else { self.held(index).map(|held| held.entry.time_ms) }
     }
 
     /// Returns the ID of the entry before `next`; `None` if it is unknown because the entry is purged.
@@ -215,10 +176,11 @@ impl Log {
         self.term_at(id.index) == Some(id.term)
     }
 
-    /// Returns the entries from `from` on, and their payload bytes. Returns at most `count` entries with at most
-    /// `bytes` of payload in total; a larger first entry is returned alone.
+    /// Returns the entries from `from` on, which must be in memory, and their payload bytes. Returns at most `count`
+    /// entries with at most `bytes` of payload in total; a larger first entry is returned alone.
     pub(crate) fn slice(&self, from: Index, count: usize, bytes: usize) -> (Vec<Entry>, usize) {
-        let place = from.0.saturating_sub(self.floor().index.0 + 1) as usize;
+        assert!(from > self.base, "only entries in memory are returned: {from} of those after {}", self.base);
+        let place = (from.0 - self.base.0 - 1) as usize;
         let end = self.entries.len().min(place.saturating_add(count));
         let mut taken = Vec::with_capacity(end.saturating_sub(place));
         let mut total = 0;
@@ -236,7 +198,8 @@ impl Log {
     /// Appends an entry.
     pub(crate) fn push(&mut self, entry: Entry) {
         self.terms.push(entry.id);
-        let end = self.end() + weight(&entry);
+        let end = self.end() + entry.weight();
+        self.last_time_ms = entry.time_ms;
         self.entries.push_back(Held { entry, end });
     }
 
@@ -245,18 +208,6 @@ impl Log {
         assert!(index <= self.last().index, "only what is in the log commits: {index} of {}", self.last());
         assert!(index >= self.commit, "the commit index never falls: {index} after {}", self.commit);
         self.commit = index;
-    }
-
-    /// Returns the next committed entries for the driver to apply: at most `count` entries, with at most `bytes` of
-    /// payload unless the first entry alone is larger.
-    pub(crate) fn take_committed(&mut self, count: usize, bytes: usize) -> Vec<Entry> {
-        let waiting = (self.commit.0 - self.applying.0) as usize;
-        let (entries, _) = self.slice(self.applying.next(), count.min(waiting), bytes);
-        assert!(entries.len() <= waiting, "only committed entries are applied");
-        if let Some(last) = entries.last() {
-            self.applying = last.id.index;
-        }
-        entries
     }
 
     /// Records that the driver applied everything up to `index`.
@@ -300,8 +251,7 @@ impl Log {
     /// Breaks an invariant, so that a test can check that the assertion fails.
     #[cfg(test)]
     pub(crate) fn corrupt_floor(&mut self) {
-        self.terms.purge(self.last().index);
-        self.entries.clear();
+        self.drop_through(self.last().index);
     }
 
     /// Breaks an invariant, so that a test can check that the assertion fails.
@@ -309,28 +259,19 @@ impl Log {
     pub(crate) fn corrupt_entries(&mut self) {
         self.entries.pop_back();
     }
-
-    /// Returns the weight of all entries after the commit index ([`weight`]).
-    pub(crate) fn uncommitted_bytes(&self) -> usize {
-        let committed = self.held(self.commit).map_or(self.floor_end, |held| held.end);
-        (self.end() - committed) as usize
-    }
-
-    /// Returns the `end` of the last entry, as in [`Held`].
-    fn end(&self) -> u64 {
-        self.entries.back().map_or(self.floor_end, |held| held.end)
-    }
 }
 
 #[cfg(feature = "fingerprint")]
 impl Fingerprint for Log {
     fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
-        // Terms and sums follow from the purge mark and the entries. Where the sums begin has no effect.
+        // The sums of the entries in memory follow from the entries. Where the sums begin has no effect.
         let Self {
             terms,
-            floor_time_ms,
-            floor_end: _,
+            base,
+            base_end,
+            marks,
             entries,
+            last_time_ms,
             commit,
             applying,
             applied,
@@ -338,28 +279,13 @@ impl Fingerprint for Log {
             snapshot_requested,
             tail,
         } = self;
-        (terms.floor(), floor_time_ms, entries.len()).hash(into);
+        terms.hash(into);
+        (base, last_time_ms, entries.len()).hash(into);
         for Held { entry, end: _ } in entries {
             entry.hash(into);
         }
+        marks.distances(*base_end).for_each(|mark| mark.hash(into));
         (commit, applying, applied, snapshot, snapshot_requested).hash(into);
         tail.fingerprint(present, into);
     }
-}
-
-/// Returns the bytes by which an entry counts towards the limit of uncommitted bytes: its payload and a surcharge,
-/// because even an empty entry uses memory.
-fn weight(entry: &Entry) -> u64 {
-    const SURCHARGE: u64 = 64;
-    entry.payload.len() as u64 + SURCHARGE
-}
-
-fn consecutive(entries: &[Entry]) -> Result<(), ConfigError> {
-    for pair in entries.windows(2) {
-        let (one, two) = (pair[0].id, pair[1].id);
-        if two.index != one.index.next() || two.term < one.term {
-            return Err(ConfigError::BrokenLog { expected: one.index.next(), term: one.term, found: two });
-        }
-    }
-    Ok(())
 }

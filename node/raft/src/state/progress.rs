@@ -40,6 +40,10 @@ pub(crate) struct PeerProgress {
     commit_sent: Index,
     /// Latest time at which the leader asked whether messages in flight had arrived.
     probed_at: Duration,
+    /// First index of the entries that the driver is reading from the disk for the member. Stays until the driver
+    /// answers, even if the member needs other entries meanwhile. At most one read for the member is therefore under
+    /// way.
+    reading: Option<Index>,
 }
 
 /// How a leader sends entries to a member.
@@ -77,6 +81,7 @@ impl PeerProgress {
             acked_round: 0,
             commit_sent: Index(0),
             probed_at: now,
+            reading: None,
         }
     }
 
@@ -186,8 +191,7 @@ impl PeerProgress {
     /// again, from the entry after `matched`.
     pub(crate) fn lost(&mut self) {
         if let ProgressState::Replicate(_) = self.state {
-            self.probe();
-            self.state = ProgressState::Probe { waiting: true };
+            self.wait();
             self.probed_at = Duration::ZERO;
         }
     }
@@ -200,7 +204,7 @@ impl PeerProgress {
         self.check();
     }
 
-    /// Records that the member needs a snapshot whose last index is at least `at_least`, the purge mark.
+    /// Records that the member needs a snapshot whose last index is at least `at_least`.
     pub(crate) fn snapshot(&mut self, at_least: Index, deadline: Duration) {
         self.state = ProgressState::Snapshot { at_least, deadline, arrived: false };
     }
@@ -239,6 +243,32 @@ impl PeerProgress {
         }
     }
 
+    /// Records that the driver was asked to read the entries from `next` on.
+    pub(crate) fn begin_read(&mut self) {
+        assert!(self.reading.is_none(), "one read for a member at a time");
+        self.reading = Some(self.next);
+    }
+
+    /// Records that the driver answered a request to read the entries from `from` on. Returns false if no such request
+    /// was open.
+    pub(crate) fn end_read(&mut self, from: Index) -> bool {
+        let is_open = self.reading == Some(from);
+        if is_open {
+            self.reading = None;
+        }
+        is_open
+    }
+
+    pub(crate) fn is_reading(&self) -> bool {
+        self.reading.is_some()
+    }
+
+    /// Sends nothing until the member shows that it is alive, and then probes.
+    pub(crate) fn wait(&mut self) {
+        self.probe();
+        self.state = ProgressState::Probe { waiting: true };
+    }
+
     /// Returns the commit index that may be sent to the member: at most the member's durable prefix.
     pub(crate) fn commit_to_send(&self, commit: Index) -> Index {
         commit.min(self.matched)
@@ -272,8 +302,18 @@ impl PeerProgress {
 #[cfg(feature = "fingerprint")]
 impl Fingerprint for PeerProgress {
     fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
-        let Self { matched, next, state, acked_round_began, tracked_since, acked_round, commit_sent, probed_at } = self;
-        (matched, next, acked_round, commit_sent).hash(into);
+        let Self {
+            matched,
+            next,
+            state,
+            acked_round_began,
+            tracked_since,
+            acked_round,
+            commit_sent,
+            probed_at,
+            reading,
+        } = self;
+        (matched, next, acked_round, commit_sent, reading).hash(into);
         acked_round_began.map(|at| present.distance(at)).hash(into);
         (present.distance(*tracked_since), present.distance(*probed_at)).hash(into);
         match state {
@@ -291,6 +331,7 @@ mod tests {
     use super::*;
     use crate::ids::Term;
     use crate::message::SnapshotMeta;
+    use crate::restored::RestoredLog;
 
     /// The only message that reports the installation of a snapshot may be lost. The leader therefore probes a member
     /// that answers heartbeats.
@@ -344,7 +385,9 @@ mod tests {
     #[test]
     fn a_snapshot_that_the_purge_overtook_ends_the_wait() {
         let last = EntryId { term: Term(1), index: Index(10) };
-        let log = Log::restored(&SnapshotMeta { last, ..SnapshotMeta::default() }, Vec::new()).expect("an empty log");
+        let snapshot = SnapshotMeta { last, ..SnapshotMeta::default() };
+        let log =
+            Log::restored(&snapshot, RestoredLog { floor: last, ..RestoredLog::default() }).expect("an empty log");
         let mut progress = PeerProgress::new(last.index, Duration::ZERO);
         progress.snapshot(Index(5), Duration::from_secs(600));
         progress.accepted(Index(4), &log);

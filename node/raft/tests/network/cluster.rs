@@ -212,7 +212,7 @@ impl Cluster {
 
     fn has_committed_in_term(&self, number: u64) -> bool {
         let raft = self.raft(number);
-        raft.snapshot_meta(raft.commit()).is_some_and(|meta| meta.last.term == raft.soft_state().term)
+        raft.snapshot_meta(raft.commit(), 0).is_some_and(|meta| meta.last.term == raft.soft_state().term)
     }
 
     /// Proposes at a member. Returns the content of the proposal, or `None` if the proposal is refused.
@@ -450,6 +450,7 @@ impl Cluster {
         if self.trace && !matches!(output, Output::Send { .. }) {
             println!("{} {at}: {output:?}", self.now_ms);
         }
+        let now = self.now();
         let member = self.members.get_mut(&at).expect("known");
         match output {
             Output::Persist(persist) => member.disk.write(persist),
@@ -463,6 +464,17 @@ impl Cluster {
                 self.safety.applies(&entries);
                 let member = self.members.get_mut(&at).expect("known");
                 member.pending_apply.extend(entries);
+            }
+            Output::ApplyStored { first, last } => {
+                let entries = member.read_log(first, last, usize::MAX);
+                self.safety.applies(&entries);
+                let member = self.members.get_mut(&at).expect("known");
+                member.pending_apply.extend(entries);
+            }
+            Output::ReadLog { to, from, through, bytes } => {
+                let entries = member.read_log(from, through, bytes);
+                let raft = member.raft.as_mut().expect("runs");
+                raft.log_read(now, to, from, Ok(entries));
             }
             Output::ReadReady { context, index } => {
                 self.safety.reads_at(context, index);

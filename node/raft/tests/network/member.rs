@@ -175,10 +175,16 @@ impl Member {
         self.disk.durable().holds(id)
     }
 
+    /// Reads entries of the log from the disk.
+    pub fn read_log(&self, from: Index, through: Index, bytes: usize) -> Vec<Entry> {
+        self.disk.read_log(from, through, bytes).expect("the core asks only for what the disk holds")
+    }
+
     /// Takes a snapshot, which is durable immediately, and purges the log before it.
     pub fn snapshot(&mut self, index: Index) {
         let raft = self.raft.as_mut().expect("runs");
-        let meta = raft.snapshot_meta(index).expect("applied and in the log");
+        let read = self.disk.read_log(index, index, 0).expect("a snapshot is not ahead of the disk");
+        let meta = raft.snapshot_meta(index, read[0].time_ms).expect("applied and in the log");
         let state: State = self.state.iter().filter(|(at, _)| *at <= index).cloned().collect();
         self.disk.keep_snapshot(meta, image_of(&state));
         let first = raft.snapshot_taken(index);

@@ -75,7 +75,7 @@ impl Start {
     pub fn solo(self) -> Solo {
         let hard_state = HardState { term: Term(self.term), vote: self.vote.map(id) };
         let snapshot = SnapshotMeta { configuration: Arc::new(self.configuration), ..SnapshotMeta::default() };
-        let restored = Restored { hard_state, snapshot, entries: self.entries };
+        let restored = Restored::of_entries(hard_state, snapshot, self.entries);
         // The core starts at 10 s and gets its first input at 12 s. By then it no longer respects a lease from before
         // its start.
         let start = Now { monotonic: Duration::from_secs(10), wall_ms: 1_000_000 };
@@ -90,6 +90,12 @@ impl Solo {
     pub fn now(&self) -> Now {
         let wall_ms = (1_000_000 + self.now_ms).checked_add_signed(self.wall_ahead_ms).expect("after 1970");
         Now { monotonic: Duration::from_millis(self.now_ms), wall_ms }
+    }
+
+    /// Returns the description of a snapshot of the state at `index`. Every entry of the test's log has its index as time
+    /// stamp.
+    pub fn snapshot_meta(&self, index: u64) -> Option<SnapshotMeta> {
+        self.raft.snapshot_meta(Index(index), index)
     }
 
     pub fn drain(&mut self) -> Vec<Output> {

@@ -407,7 +407,7 @@ fn a_follower_forwards_proposals() {
 /// The leader accepts a forwarded proposal only once, and refuses a proposal that exceeds the leader's limit.
 #[test]
 fn a_leader_accepts_a_forwarded_proposal_once() {
-    let mut solo = Start::of(3).config(|config| config.max_uncommitted_bytes = 300).solo();
+    let mut solo = Start::of(3).config(|config| config.limits.unsettled_bytes = 300).solo();
     solo.leads_with_commit();
     let propose = |number: u64, bytes: usize| {
         let payload = Payload::Normal(vec![0; bytes].into());

@@ -61,7 +61,7 @@ fn a_snapshot_is_due_at_the_threshold() {
     let mut follower = Start::of(3).config(|config| config.snapshot_threshold = 2).solo();
     follower.receives(2, 1, append(entry_id(0, 0), vec![entry(1, 1), entry(1, 2), entry(1, 3)], 3));
     assert_eq!(due(&follower.applies()), [], "the entries are applied, but not durable here");
-    assert_eq!(follower.raft.snapshot_meta(Index(3)), None, "no snapshot may be taken there");
+    assert_eq!(follower.snapshot_meta(3), None, "no snapshot may be taken there");
     assert_eq!(due(&follower.persisted()), [3]);
 }
 
@@ -70,14 +70,14 @@ fn a_snapshot_is_due_at_the_threshold() {
 #[test]
 fn the_description_of_a_snapshot_is_that_of_its_index() {
     let mut solo = long_leader(4, 0);
-    assert_eq!(solo.raft.snapshot_meta(Index(4)), None, "not applied yet");
+    assert_eq!(solo.snapshot_meta(4), None, "not applied yet");
     solo.applies();
-    let meta = solo.raft.snapshot_meta(Index(3)).expect("applied");
+    let meta = solo.snapshot_meta(3).expect("applied");
     assert_eq!((meta.last, meta.configuration_index), (entry_id(1, 3), Index(0)));
     assert_eq!(*meta.configuration, configuration(&[1, 2, 3], &[]));
     solo.raft.snapshot_taken(Index(4));
-    assert_eq!(solo.raft.snapshot_meta(Index(4)).expect("the entry at the purge mark is known").last, entry_id(1, 4));
-    assert_eq!(solo.raft.snapshot_meta(Index(3)), None, "purged");
+    assert_eq!(solo.snapshot_meta(4).expect("the entry at the purge mark is known").last, entry_id(1, 4));
+    assert_eq!(solo.snapshot_meta(3), None, "purged");
 }
 
 /// §5.3: "the leader must occasionally send snapshots to followers that lag behind ... when the leader has already
@@ -234,15 +234,12 @@ fn a_stale_or_invalid_snapshot_is_discarded() {
 #[test]
 fn a_member_restarts_with_snapshot_and_log() {
     let entries: Vec<_> = (3..=8).map(|index| entry(1, index)).collect();
-    let restored = raft::Restored {
-        hard_state: raft::HardState { term: raft::Term(2), vote: None },
-        snapshot: meta(1, 5, configuration(&[1, 2, 3], &[]), 2),
-        entries,
-    };
+    let hard_state = raft::HardState { term: raft::Term(2), vote: None };
+    let restored = raft::Restored::of_entries(hard_state, meta(1, 5, configuration(&[1, 2, 3], &[]), 2), entries);
     let now = raft::Now::default();
     let raft = raft::Raft::new(raft::Config::new(id(1), 1), restored, now).expect("sound");
     assert_eq!((raft.commit(), raft.last()), (Index(5), entry_id(1, 8)));
-    assert_eq!(raft.snapshot_meta(Index(5)).expect("known").last, entry_id(1, 5));
+    assert_eq!(raft.snapshot_meta(Index(5), 5).expect("known").last, entry_id(1, 5));
 }
 
 /// After a crash, the disk may still hold an old log that an installed snapshot replaced. The core drops such a log. A
@@ -251,7 +248,7 @@ fn a_member_restarts_with_snapshot_and_log() {
 fn a_superseded_log_is_dropped_and_a_broken_one_refused() {
     let start = |snapshot: SnapshotMeta, entries: Vec<raft::Entry>| {
         let hard_state = raft::HardState { term: raft::Term(9), vote: None };
-        let restored = raft::Restored { hard_state, snapshot, entries };
+        let restored = raft::Restored::of_entries(hard_state, snapshot, entries);
         raft::Raft::new(raft::Config::new(id(1), 1), restored, raft::Now::default())
     };
     let snapshot = meta(3, 5, configuration(&[1], &[]), 0);

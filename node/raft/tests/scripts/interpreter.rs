@@ -467,6 +467,19 @@ impl Interpreter {
                 self.safety.applies(&entries);
                 self.member(at.0).pending_apply.extend(entries);
             }
+            Output::ApplyStored { first, last } => {
+                let entries = self.member(at.0).read_log(first, last, usize::MAX);
+                self.safety.applies(&entries);
+                self.member(at.0).pending_apply.extend(entries);
+            }
+            Output::ReadLog { to, from, through, bytes } => {
+                let now = self.now(at);
+                let member = self.member(at.0);
+                let entries = member.read_log(from, through, bytes);
+                if let Some(raft) = &mut member.raft {
+                    raft.log_read(now, to, from, Ok(entries));
+                }
+            }
             Output::ReadReady { context, index } => self.safety.reads_at(context, index),
             Output::Dropped { proposal, reason } => {
                 self.safety.drops(proposal);

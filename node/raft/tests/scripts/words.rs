@@ -70,6 +70,8 @@ pub(crate) fn output(at: MemberId, output: &Output) -> Option<String> {
         Output::SendSnapshot { to, at_least, .. } => format!("streams a snapshot to {to}, {at_least} or later"),
         Output::DiscardSnapshot { last, .. } => format!("has no use for the snapshot at {last}"),
         Output::Apply(content) => format!("applies {}", entries(content)),
+        Output::ApplyStored { first, last } => format!("reads {first} to {last} from its disk and applies them"),
+        Output::ReadLog { to, from, through, .. } => format!("reads {from} to {through} from its disk for {to}"),
         Output::ReadReady { context, index } => format!("may read {context} at {index}"),
         Output::ReadFailed { context } => format!("cannot confirm read {context}"),
         Output::SnapshotDue { index } => format!("should take a snapshot at {index}"),

@@ -89,6 +89,19 @@ impl Disk {
         }
     }
 
+    /// Reads the entries from `first` to `last`.
+    pub(crate) fn read(&self, first: Index, last: Index) -> Vec<Entry> {
+        let range = first..=last;
+        self.entries.iter().filter(|entry| range.contains(&entry.id.index)).cloned().collect()
+    }
+
+    /// Returns the time stamp of the entry at `index`, or of the snapshot that ends there; 0 if the disk holds neither.
+    pub(crate) fn time_at(&self, index: Index) -> u64 {
+        let Snapshot { meta, .. } = &self.snapshot;
+        let in_log = self.entries.iter().find(|entry| entry.id.index == index).map(|entry| entry.time_ms);
+        in_log.unwrap_or(if meta.last.index == index { meta.time_ms } else { 0 })
+    }
+
     fn append(&mut self, entries: Vec<Entry>) {
         if let Some(first) = entries.first().map(|entry| entry.id.index) {
             self.entries.retain(|entry| entry.id.index < first);

@@ -95,7 +95,7 @@ impl Member {
         clocks::configure(&mut config, bounds);
         let Disk { hard_state, entries, snapshot } = self.disk.clone();
         (self.applied, self.state) = (snapshot.meta.last.index, snapshot.state);
-        let restored = Restored { hard_state, snapshot: snapshot.meta, entries };
+        let restored = Restored::of_entries(hard_state, snapshot.meta, entries);
         let dated_back = if bounds.flaw == Flaw::StartsBackdated { ELECTION * 2 } else { Duration::ZERO };
         let now = Now { monotonic: self.clock.saturating_sub(dated_back), ..self.now() };
         self.contact = now.monotonic;

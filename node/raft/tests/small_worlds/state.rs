@@ -417,18 +417,18 @@ impl World {
             Output::ReadFailed { context } => self.history.read_fails(context),
             Output::VerifyRemoval => self.verify_removal(at),
             Output::Removed { .. } => self.member(at).raft = None,
-            Output::Changed(_) | Output::Dropped { .. } => {}
             Output::SendSnapshot { to, term, at_least } => self.send_snapshot(at, to, term, at_least)?,
             Output::InstallSnapshot { io, from, hard_state, meta } => {
                 self.install(bounds, at, (io, from), hard_state, &meta)?;
             }
             Output::DiscardSnapshot { .. } => self.member(at).snapshots.received = None,
             Output::SnapshotDue { .. } => self.member(at).snapshots.due = true,
+            other => self.read_back(at, &other)?,
         }
         Ok(())
     }
 
-    fn apply(&mut self, at: usize, entries: &[Entry]) -> Result<(), String> {
+    pub(crate) fn apply(&mut self, at: usize, entries: &[Entry]) -> Result<(), String> {
         let members: Vec<&Member> = self.members.iter().map(|member| &**member).collect();
         self.history.applies(at, entries, &members)?;
         let member = self.member(at);

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use raft::{Configuration, Entry, EntryId, Index, Payload, Term};
+use raft::{Configuration, Entry, EntryId, Index, Payload, RestoredLog, Term};
 
 use crate::wal::extents::{Extents, weight};
 
@@ -29,6 +29,14 @@ impl LogOutline {
     /// The outline of an empty log after `base`.
     pub(crate) fn after(base: EntryId) -> Self {
         Self { floor: base, ..Self::default() }
+    }
+
+    /// What a core needs of a log whose last entries are `tail`.
+    pub(crate) fn with_tail(&self, mut tail: Vec<Entry>) -> RestoredLog {
+        let Self { floor, terms, configurations, marks } = self.clone();
+        // The floor may be the first entry that can be read.
+        tail.retain(|entry| entry.id.index > floor.index);
+        RestoredLog { floor, terms, configurations, marks, tail }
     }
 
     /// Term of the entry at `index`; `None` if the entry is before `floor`. The caller checks that the log does not end before it.

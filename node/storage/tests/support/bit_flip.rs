@@ -46,7 +46,7 @@ pub(crate) fn start_after_flip(disk: &MemoryDisk, path: &Path, offset: u64, bit:
 pub(crate) fn is_replaced_by_the_log(model: &Model, found: &Recovered) -> bool {
     let older = found.raft.snapshot.last;
     let log: Vec<_> = model.log.iter().filter(|entry| entry.id.index > older.index).cloned().collect();
-    let after: Vec<_> = found.raft.entries.iter().filter(|entry| entry.id.index > older.index).cloned().collect();
+    let after: Vec<_> = found.raft.log.tail.iter().filter(|entry| entry.id.index > older.index).cloned().collect();
     let reaches_back = after.first().is_none_or(|first| first.id.index == older.index.next());
     found.raft.hard_state == model.hard_state && reaches_back && after == log
 }

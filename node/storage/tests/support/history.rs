@@ -64,9 +64,10 @@ pub(crate) fn open(disk: &MemoryDisk, salt: u64) -> Result<Recovered, OpenError>
 /// Checks that a start that returned the whole log describes it by the outline, and reads the same entries back.
 fn is_outlined(found: &mut Recovered) {
     let Recovered { storage, raft, log, .. } = found;
-    let Some([first, last]) = raft.entries.first().zip(raft.entries.last()).map(|(a, b)| [a.id, b.id]) else { return };
+    let entries = &raft.log.tail;
+    let Some([first, last]) = entries.first().zip(entries.last()).map(|(a, b)| [a.id, b.id]) else { return };
     assert!([first.index.0 - 1, first.index.0].contains(&log.floor.index.0), "{:?} below {first:?}", log.floor);
-    let after: Vec<&Entry> = raft.entries.iter().filter(|entry| entry.id.index > log.floor.index).collect();
+    let after: Vec<&Entry> = entries.iter().filter(|entry| entry.id.index > log.floor.index).collect();
     for Entry { id, .. } in &after {
         let term = log.terms.iter().rev().find(|(from, _)| *from <= id.index).map_or(log.floor.term, |(_, term)| *term);
         assert_eq!(term, id.term, "the term of entry {}", id.index);
@@ -76,7 +77,7 @@ fn is_outlined(found: &mut Recovered) {
     assert_eq!(log.configurations.iter().map(|(index, _)| *index).collect::<Vec<_>>(), configurations);
     assert_eq!(log.marks, [], "no entry is only on disk");
     let read = storage.read_log(first.index, last.index, usize::MAX).expect("a start has read the same entries");
-    assert!(read == raft.entries, "{} of {} entries are read back", read.len(), raft.entries.len());
+    assert!(read == *entries, "{} of {} entries are read back", read.len(), entries.len());
 }
 
 pub(crate) fn record() -> ClusterIdentity {
@@ -310,9 +311,10 @@ pub(crate) fn is(model: &Model, found: &Recovered) -> Result<(), String> {
     expect("removed", identity.removed.is_none())?;
     expect("joined", identity.cluster == model.joined.then(record))?;
     if !model.joined {
-        return expect("nothing for the core", raft.entries.is_empty() && raft.hard_state == HardState::default());
+        return expect("nothing for the core", raft.log.tail.is_empty() && raft.hard_state == HardState::default());
     }
-    let Restored { hard_state, snapshot: meta, entries } = raft;
+    let Restored { hard_state, snapshot: meta, log } = raft;
+    let entries = &log.tail;
     expect("hard state", *hard_state == model.hard_state)?;
     expect("snapshot", snapshot.as_ref().map(|info| &info.meta) == model.snapshot.as_ref())?;
     let first_meta = SnapshotMeta { configuration: Arc::new(record().first_configuration), ..SnapshotMeta::default() };

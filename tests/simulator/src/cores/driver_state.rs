@@ -87,6 +87,33 @@ pub enum Input {
     Leases,
     /// The driver requests outputs from the core.
     Settle,
+    /// Entries for a member that lags are read from the disk.
+    LogRead {
+        /// The member that lags.
+        to: MemberId,
+        /// Index of the first entry.
+        from: Index,
+        /// Index of the last entry.
+        through: Index,
+        /// Maximum payload bytes.
+        bytes: usize,
+    },
+    /// Committed entries are read from the disk.
+    StoredRead {
+        /// Index of the first entry.
+        first: Index,
+        /// Index of the last entry.
+        last: Index,
+    },
+}
+
+/// Committed entries that are not applied yet.
+#[derive(Clone, Debug)]
+pub enum ToApply {
+    /// An entry in memory.
+    Held(Entry),
+    /// Entries that are being read from the disk, from the first index to the second.
+    Stored(Index, Index),
 }
 
 impl Input {
@@ -108,7 +135,9 @@ impl Input {
             Self::Transfer { .. } => 112,
             Self::Leases => 113,
             Self::Settle => 114,
-            Self::VerifyRemoval => 116,
+            Self::VerifyRemoval => 117,
+            Self::LogRead { .. } => 115,
+            Self::StoredRead { .. } => 116,
         }
     }
 }
@@ -207,7 +236,7 @@ pub struct Process {
     /// The state machine.
     pub machine: Machine,
     /// Entries that are committed but not applied yet.
-    pub to_apply: VecDeque<Entry>,
+    pub to_apply: VecDeque<ToApply>,
     /// Whether an apply is planned.
     pub is_applying: bool,
     /// Whether a request for outputs is planned.
@@ -258,6 +287,22 @@ impl Process {
             early_read: BTreeMap::new(),
             unknown,
         }
+    }
+
+    /// Puts entries that were read from the disk in their place among those to apply. Does nothing if a snapshot replaced
+    /// them meanwhile.
+    pub fn fill_in(&mut self, first: Index, entries: Vec<Entry>) {
+        let is_of = |waiting: &ToApply| matches!(waiting, ToApply::Stored(from, _) if *from == first);
+        let Some(place) = self.to_apply.iter().position(is_of) else { return };
+        let later = self.to_apply.split_off(place + 1);
+        self.to_apply.pop_back();
+        self.to_apply.extend(entries.into_iter().map(ToApply::Held).chain(later));
+    }
+
+    /// Whether an entry can be applied now.
+    #[must_use]
+    pub fn can_apply(&self) -> bool {
+        matches!(self.to_apply.front(), Some(ToApply::Held(_)))
     }
 
     /// Removes and returns the snapshot received from `from`, if there is one.

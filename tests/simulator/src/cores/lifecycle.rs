@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use raft::{Config, Configuration, MemberId, Raft, SnapshotMeta};
 use world::clock::{Clock, TRUE_RATE};
-use world::disk::{Breakage, Disk, Reading};
+use world::disk::{Breakage, Disk, Reading, keep_in_memory};
 
 use crate::cores::driver_state::{Member, Process, State};
 use crate::cores::machine::Machine;
@@ -41,7 +41,7 @@ impl CoreCluster {
         let version = self.profile.version(&mut self.random);
         let config = Config { id, seed: self.random.number(), ..version.config };
         let disk = self.disks.get_mut(&id).expect("every member has a disk");
-        let restored = match disk.recover(self.sabotage.map_or(Reading::Sound, Sabotage::reading)) {
+        let mut restored = match disk.recover(self.sabotage.map_or(Reading::Sound, Sabotage::reading)) {
             Ok(restored) => restored,
             Err(damage) => {
                 self.trace.note(now, || format!("{id} refuses its disk: {damage:?}"));
@@ -49,6 +49,11 @@ impl CoreCluster {
                 return Ok(());
             }
         };
+        if config.limits.log_bytes < usize::MAX {
+            // Like the log in memory, what a start keeps in memory is small.
+            let count = *self.random.pick(&[1, 3, 1_024]);
+            keep_in_memory(&mut restored.log, count);
+        }
         let machine = Machine::from_image(&disk.durable().image);
         let disk = &self.disks[&id];
         self.trace.note(now, || {

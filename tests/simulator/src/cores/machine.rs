@@ -21,6 +21,8 @@ pub struct Outcome {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Machine {
     applied: Index,
+    /// Time stamp of the last applied entry.
+    time_ms: u64,
     hash: u64,
     /// Value and lease of each register that is set.
     registers: BTreeMap<u64, (u64, LeaseId)>,
@@ -33,6 +35,12 @@ impl Machine {
     #[must_use]
     pub fn applied(&self) -> Index {
         self.applied
+    }
+
+    /// Time stamp of the last applied entry, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn time_ms(&self) -> u64 {
+        self.time_ms
     }
 
     /// Hash of all applied entries and of the state.
@@ -59,7 +67,7 @@ impl Machine {
 
     /// Applies an entry. Returns the outcome of the entry's command; `None` if the entry has no command.
     pub fn apply(&mut self, entry: &Entry) -> Option<Outcome> {
-        self.applied = entry.id.index;
+        (self.applied, self.time_ms) = (entry.id.index, entry.time_ms);
         self.hash = mix(mix(self.hash, entry.id.index.0), entry.id.term.0);
         let Payload::Normal(bytes) = &entry.payload else { return None };
         let Command { operation, action } = Command::decode(bytes);
@@ -117,8 +125,8 @@ impl Machine {
     /// Encodes the whole state.
     #[must_use]
     pub fn image(&self) -> Bytes {
-        let mut bytes = BytesMut::with_capacity(24 + self.registers.len() * 24 + self.leases.len() * 16);
-        for word in [self.applied.0, self.hash, self.registers.len() as u64] {
+        let mut bytes = BytesMut::with_capacity(32 + self.registers.len() * 24 + self.leases.len() * 16);
+        for word in [self.applied.0, self.time_ms, self.hash, self.registers.len() as u64] {
             bytes.put_u64(word);
         }
         for (key, (value, lease)) in &self.registers {
@@ -138,10 +146,11 @@ impl Machine {
     pub fn from_image(image: &[u8]) -> Self {
         let words: Vec<u64> =
             image.chunks_exact(8).map(|word| u64::from_be_bytes(word.try_into().expect("eight bytes"))).collect();
-        let (registers, leases) = words[3..].split_at(words[2] as usize * 3);
+        let (registers, leases) = words[4..].split_at(words[3] as usize * 3);
         Self {
             applied: Index(words[0]),
-            hash: words[1],
+            time_ms: words[1],
+            hash: words[2],
             registers: registers.chunks_exact(3).map(|word| (word[0], (word[1], LeaseId(word[2])))).collect(),
             leases: leases.chunks_exact(2).map(|word| (LeaseId(word[0]), word[1])).collect(),
         }

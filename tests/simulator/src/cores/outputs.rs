@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use raft::{HardState, Index, IoId, MemberId, Message, Output, RemovalVerdict, Role, SnapshotMeta, Term};
 
-use crate::cores::driver_state::{Input, Process, State};
+use crate::cores::driver_state::{Input, Process, State, ToApply};
 use crate::cores::machine::Machine;
 use crate::cores::sabotage::Sabotage;
 use crate::cores::{CoreCluster, Event, Transfer};
@@ -72,7 +72,14 @@ impl CoreCluster {
                 let process = self.process(id);
                 process.take_received(from, &meta);
             }
-            Output::Apply(entries) => self.process(id).to_apply.extend(entries),
+            Output::Apply(entries) => self.process(id).to_apply.extend(entries.into_iter().map(ToApply::Held)),
+            Output::ApplyStored { first, last } => {
+                self.process(id).to_apply.push_back(ToApply::Stored(first, last));
+                self.plan_read(id, Input::StoredRead { first, last });
+            }
+            Output::ReadLog { to, from, through, bytes } => {
+                self.plan_read(id, Input::LogRead { to, from, through, bytes });
+            }
             Output::ReadReady { context, index } => {
                 self.invariants.reads.ready(id, context, index)?;
                 self.coverage.reads += 1;
@@ -139,6 +146,15 @@ impl CoreCluster {
         }
     }
 
+    /// Plans a read of the log, which waits for a stalled disk as a write does.
+    fn plan_read(&mut self, id: MemberId, input: Input) {
+        self.coverage.log_reads += 1;
+        let (low, high) = self.profile.sync;
+        let stall = self.members[&id].stalled_until.saturating_sub(self.agenda.now());
+        let delay = self.random.long_tailed(low, high) + stall;
+        self.plan(id, delay, input);
+    }
+
     fn pretend_durable(&mut self, id: MemberId, io: IoId) {
         let now = self.members[&id].clock.read(self.agenda.now());
         self.process(id).raft.persisted(now, io);
@@ -147,10 +163,10 @@ impl CoreCluster {
 
     // State machine.
 
-    fn begin_apply(&mut self, id: MemberId) {
+    pub(super) fn begin_apply(&mut self, id: MemberId) {
         let (low, high) = self.profile.apply;
         let process = self.process(id);
-        if !process.is_applying && !process.to_apply.is_empty() {
+        if !process.is_applying && process.can_apply() {
             process.is_applying = true;
             let delay = self.random.long_tailed(low, high);
             self.plan(id, delay, Input::Apply);
@@ -164,7 +180,8 @@ impl CoreCluster {
             return;
         }
         let process = self.process(id);
-        let Some(meta) = process.raft.snapshot_meta(process.machine.applied()) else { return };
+        let (applied, time_ms) = (process.machine.applied(), process.machine.time_ms());
+        let Some(meta) = process.raft.snapshot_meta(applied, time_ms) else { return };
         let fresh = process.machine.image();
         let older = process.captured.replace(fresh.clone());
         let image = match older {

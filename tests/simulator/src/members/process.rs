@@ -148,13 +148,19 @@ impl Member {
         matches!(self.state, State::Up(_))
     }
 
-    /// Reads the disk. Bootstraps the disk first if it is blank.
-    pub(super) fn read_disk(&self, trailing_entries: u64, salt: u64) -> Result<Recovered, String> {
+    /// Reads the disk, and keeps in memory as many entries before the newest snapshot and as many bytes of entries as
+    /// given. Bootstraps the disk first if it is blank. Also returns the whole log on the disk.
+    pub(super) fn read_disk(
+        &self,
+        (trailing_entries, memory_bytes): (u64, u64),
+        salt: u64,
+    ) -> Result<(Recovered, Vec<Entry>), String> {
         let failed = Arc::clone(&self.disk_failed);
         failed.store(false, Ordering::Relaxed);
         let options = Options {
             segment_bytes: SEGMENT_BYTES,
             trailing_entries,
+            memory_bytes,
             on_failure: OnFailure::call(move |_| failed.store(true, Ordering::Relaxed)),
             ..Options::new(self.id, salt)
         };
@@ -165,7 +171,12 @@ impl Member {
             recovered.raft = started.map_err(|reason| reason.to_string())?.unwrap_or_default();
             recovered.identity = recovered.storage.identity().clone();
         }
-        Ok(recovered)
+        let raft::RestoredLog { floor, tail, .. } = &recovered.raft.log;
+        let log = match tail.last() {
+            Some(last) => recovered.storage.read_log(floor.index.next(), last.id.index, usize::MAX),
+            None => Ok(Vec::new()),
+        };
+        log.map(|log| (recovered, log)).map_err(|fault| fault.to_string())
     }
 
     /// Starts the process from `recovered`.
@@ -200,19 +211,19 @@ impl Member {
                 shadow.install(io, hard_state, meta, Bytes::new());
             }
             Written::Purged { first_kept } => shadow.purge(first_kept),
-            Written::Tombstone | Written::Discarded | Written::Format => {}
+            Written::Tombstone | Written::Discarded | Written::Format | Written::Nothing => {}
         }
         if shadow.begin_sync() {
             shadow.finish_sync();
         }
     }
 
-    /// Checks what a start finds after the process ended. Of the writes in progress, any prefix may be on the disk.
+    /// Checks what a start finds after the process ended; `log` is the whole log. Of the writes in progress, any prefix may be on the disk.
     ///
     /// # Errors
     /// Returns a violation if the start does not find all acknowledged writes, followed by a prefix of the writes in
     /// progress.
-    pub(super) fn check_found(&mut self, found: &Restored, shadow: &Disk) -> Checked {
+    pub(super) fn check_found(&mut self, found: &Restored, log: &[Entry], shadow: &Disk) -> Checked {
         const NAME: &str = "a restart finds what was acknowledged";
         let id = self.id;
         let acknowledged = shadow.durable();
@@ -229,8 +240,8 @@ impl Member {
             format!("{id} starts from a snapshot at {snapshot}, but had one at {kept}")
         })?;
         let holds = |index: Index| {
-            let first = found.entries.first().map_or(Index(0), |entry| entry.id.index);
-            found.entries.get(index.0.checked_sub(first.0)? as usize)
+            let first = log.first().map_or(Index(0), |entry| entry.id.index);
+            log.get(index.0.checked_sub(first.0)? as usize)
         };
         for entry in acknowledged.log.iter().filter(|entry| entry.id.index > found.snapshot.last.index) {
             let may_be_gone = installs || overwritten.is_some_and(|index| index <= entry.id.index);
@@ -238,7 +249,7 @@ impl Member {
                 format!("{id} starts without {}, which was acknowledged", entry.id)
             })?;
         }
-        for entry in found.entries.iter().filter(|entry| entry.id.index > acknowledged.snapshot.last.index) {
+        for entry in log.iter().filter(|entry| entry.id.index > acknowledged.snapshot.last.index) {
             if acknowledged.log.iter().any(|known| known == entry) {
                 continue;
             }

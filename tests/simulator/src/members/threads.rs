@@ -118,6 +118,8 @@ impl MemberCluster {
         self.note_commits(before)?;
         self.coverage.outputs += turn.outputs.len() as u64;
         for output in &turn.outputs {
+            let is_read = matches!(output, Output::ReadLog { .. } | Output::ApplyStored { .. });
+            self.coverage.log_reads += u64::from(is_read);
             if let Output::Removed { index } = output {
                 removal_is_committed::removed(&self.invariants.ledger, id, *index)?;
             }

@@ -13,7 +13,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use raft::{Entry, EntryId, HardState, Index, IoId, MemberId, Persist, Restored, SnapshotMeta};
+use raft::{Entry, EntryId, HardState, Index, IoId, MemberId, Persist, Restored, RestoredLog, SnapshotMeta};
 
 use crate::seed::Random;
 
@@ -183,12 +183,12 @@ impl Disk {
         }
     }
 
-    /// A disk that holds exactly the content that a start found.
+    /// A disk that holds exactly the content that a start found. `log` is the whole log.
     #[must_use]
-    pub fn holding(owner: MemberId, found: &Restored) -> Self {
+    pub fn holding(owner: MemberId, found: &Restored, log: Vec<Entry>) -> Self {
         let mut disk = Self::bootstrapped(owner, found.snapshot.clone(), Bytes::new());
         disk.durable.hard_state = found.hard_state;
-        disk.durable.log = found.entries.iter().cloned().collect();
+        disk.durable.log = log.into();
         disk
     }
 
@@ -254,6 +254,24 @@ impl Disk {
         covered.map(|write| write.io)
     }
 
+    /// Reads durable entries of the log, from `from` to `through`, as long as their payloads fit into `bytes`; a larger
+    /// first entry is read alone. Returns `None` if the first entry is not in the log.
+    #[must_use]
+    pub fn read_log(&self, from: Index, through: Index, bytes: usize) -> Option<Vec<Entry>> {
+        let log = &self.durable.log;
+        let place = from.0.checked_sub(log.front()?.id.index.0)? as usize;
+        let mut read: Vec<Entry> = Vec::new();
+        let mut left = bytes;
+        for entry in log.iter().skip(place).take_while(|entry| entry.id.index <= through) {
+            if !read.is_empty() && entry.payload.len() > left {
+                break;
+            }
+            left = left.saturating_sub(entry.payload.len());
+            read.push(entry.clone());
+        }
+        (!read.is_empty()).then_some(read)
+    }
+
     /// Returns whether all writes are durable.
     #[must_use]
     pub fn is_synced(&self) -> bool {
@@ -310,11 +328,8 @@ impl Disk {
         if let Some(damage) = self.damage.take() {
             self.read_past(damage, reading)?;
         }
-        let found = Restored {
-            hard_state: self.durable.hard_state,
-            snapshot: self.durable.snapshot.clone(),
-            entries: self.durable.log.iter().cloned().collect(),
-        };
+        let Contents { hard_state, snapshot, log, .. } = &self.durable;
+        let found = Restored::of_entries(*hard_state, snapshot.clone(), log.iter().cloned().collect());
         self.durable.drop_disconnected_log();
         Ok(found)
     }
@@ -382,6 +397,17 @@ impl Disk {
     }
 }
 
+/// Leaves at most `count` entries of a restored log in memory, but at least one. The others stay on the disk.
+pub fn keep_in_memory(log: &mut RestoredLog, count: usize) {
+    let evicted = log.tail.len().saturating_sub(count.max(1));
+    let weight = log.tail.drain(..evicted).map(|entry| (entry.id.index, entry.weight()));
+    let mut end = 0;
+    log.marks.extend(weight.map(|(index, weight)| {
+        end += weight;
+        (index, end)
+    }));
+}
+
 /// Whether damage is caused by a misdirected write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misdirection {
@@ -437,10 +463,11 @@ mod tests {
             disk.write(persist(2, Some(2), vec![entry(2, 2), entry(2, 3)]));
             disk.crash(&mut Random::new(Seed(seed)), Breakage::Sound);
             let found = disk.recover(Reading::Sound).expect("no record is damaged here");
-            assert!(found.entries.iter().map(|entry| entry.id.index.0).eq(1..=found.entries.len() as u64));
-            let newest = found.entries.iter().map(|entry| entry.id.term).max();
+            let entries = found.log.tail;
+            assert!(entries.iter().map(|entry| entry.id.index.0).eq(1..=entries.len() as u64));
+            let newest = entries.iter().map(|entry| entry.id.term).max();
             assert!(newest <= Some(found.hard_state.term), "entries never survive without their term");
-            lengths.insert((found.hard_state.term, found.entries.len(), newest));
+            lengths.insert((found.hard_state.term, entries.len(), newest));
         }
         assert_eq!(lengths.len(), 4, "nothing, the term, one entry (which truncates), both: {lengths:?}");
     }
@@ -478,7 +505,7 @@ mod tests {
                 Misdirection::Yes => Reading::TrustsThePlace,
             };
             disk.damage(&mut random, misdirection);
-            let found = disk.recover(incorrect).expect("an incorrect reader accepts a damaged record").entries;
+            let found = disk.recover(incorrect).expect("an incorrect reader accepts a damaged record").log.tail;
             assert_eq!(found.len() < 3, misdirection == Misdirection::No, "{found:?}");
         }
     }

@@ -22,8 +22,7 @@ impl Log {
     /// Removes the entries from `index` on.
     pub(crate) fn truncate(&mut self, index: Index) {
         assert!(index > self.commit, "a committed entry is never truncated: {index}, commit {}", self.commit);
-        self.entries.truncate((index.0 - self.floor().index.0 - 1) as usize);
-        self.terms.truncate(index);
+        self.drop_from(index);
         self.tail.truncated(index);
     }
 }

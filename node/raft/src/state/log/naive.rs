@@ -6,14 +6,19 @@ use std::time::Duration;
 use world::seed::{Random, Seed};
 
 use crate::ids::{EntryId, Index, IoId, Term};
-use crate::message::{Entry, Payload, SnapshotMeta};
+use crate::message::{Entry, HardState, Payload, SnapshotMeta};
+use crate::restored::{Restored, RestoredLog};
 use crate::state::log::Log;
+use crate::state::log::memory::Committed;
 
 #[derive(Debug)]
 struct NaiveLog {
     /// The purge mark and its time stamp.
     floor: (EntryId, u64),
+    /// All entries after the purge mark.
     kept: Vec<Entry>,
+    /// Index of the last entry that is not in memory.
+    base: Index,
     commit: Index,
 }
 
@@ -31,11 +36,21 @@ impl NaiveLog {
         let mark = self.known().rfind(|(id, _)| id.index <= through);
         self.floor = mark.unwrap_or(self.floor);
         self.kept.retain(|entry| entry.id.index > through);
+        self.base = self.base.max(self.floor.0.index);
     }
 
-    fn uncommitted_bytes(&self) -> usize {
-        let uncommitted = self.kept.iter().filter(|entry| entry.id.index > self.commit);
-        uncommitted.map(|entry| entry.payload.len() + 64).sum()
+    /// Returns the weight of the entries after `index`.
+    fn bytes_after(&self, index: Index) -> u64 {
+        let after = self.kept.iter().filter(|entry| entry.id.index > index);
+        after.map(|entry| entry.payload.len() as u64 + 64).sum()
+    }
+
+    /// Compares a weight with that of the entries after `index`. If the entry at `index` is not in memory, the weight is
+    /// an estimate.
+    fn agrees_with_bytes(&self, bytes: u64, index: Index) {
+        let least = self.bytes_after(self.base.max(index));
+        let is_exact = index >= self.base;
+        assert!(bytes == least || (!is_exact && least < bytes), "{bytes} after {index}: {self:?}");
     }
 
     fn may_agree_at(&self, index: Index, term: Term) -> EntryId {
@@ -46,7 +61,7 @@ impl NaiveLog {
     fn slice(&self, from: Index, count: usize, bytes: usize) -> (Vec<Entry>, usize) {
         let mut taken: Vec<Entry> = Vec::new();
         let mut total = 0;
-        for entry in self.kept.iter().filter(|entry| entry.id.index >= from) {
+        for entry in self.kept.iter().filter(|entry| entry.id.index >= from && entry.id.index > self.base) {
             let fits = taken.is_empty() || total + entry.payload.len() <= bytes;
             if taken.len() == count || !fits {
                 break;
@@ -62,13 +77,14 @@ impl NaiveLog {
         let (last, last_time_ms) = self.last();
         assert!(log.is_whole(), "{log:?}");
         assert_eq!((log.floor(), log.last(), log.last_time_ms()), (self.floor.0, last, last_time_ms));
-        assert!(log.kept().eq(&self.kept), "{log:?}");
-        assert_eq!(log.commit(), self.commit);
-        assert_eq!(log.uncommitted_bytes(), self.uncommitted_bytes());
+        assert_eq!(log.base(), self.base);
+        assert!(log.kept().eq(self.kept.iter().filter(|entry| entry.id.index > self.base)), "{log:?}");
+        assert_eq!((log.commit(), log.held_bytes()), (self.commit, self.bytes_after(self.base)));
+        self.agrees_with_bytes(log.unsettled_bytes(), self.commit.min(log.durable()));
+        self.agrees_with_bytes(log.undurable_bytes(), log.durable());
         for index in (self.floor.0.index.0.saturating_sub(2)..=last.index.0 + 2).map(Index) {
             let known = self.known().find(|(id, _)| id.index == index);
             assert_eq!(log.term_at(index), known.map(|(id, _)| id.term), "index {index}");
-            assert_eq!(log.time_at(index), known.map(|(_, time_ms)| time_ms), "index {index}");
             assert_eq!(log.id_before(index.next()), known.map(|(id, _)| id), "index {index}");
             for term in (self.floor.0.term.0.saturating_sub(1)..=last.term.0 + 1).map(Term) {
                 let id = EntryId { term, index };
@@ -95,20 +111,21 @@ impl Pair {
         let snapshot = SnapshotMeta { last, time_ms: 7, ..SnapshotMeta::default() };
         Self {
             random: Random::new(Seed(seed)),
-            log: Log::restored(&snapshot, Vec::new()).expect("no entries"),
-            naive: NaiveLog { floor: (last, 7), kept: Vec::new(), commit: last.index },
+            log: Log::restored(&snapshot, RestoredLog { floor: last, ..RestoredLog::default() }).expect("no entries"),
+            naive: NaiveLog { floor: (last, 7), kept: Vec::new(), base: last.index, commit: last.index },
             io: IoId(0),
         }
     }
 
     fn change(&mut self) {
-        match self.random.below(20) {
+        match self.random.below(24) {
             0..8 => self.push(),
             8..10 => self.truncate(),
             10..13 => self.commit(),
             13..15 => self.apply(),
             15..17 => self.write(),
             17..19 => self.purge(),
+            19..23 => self.evict(),
             _ if self.random.percent(70) => self.restart(),
             _ => self.replace(),
         }
@@ -137,6 +154,9 @@ impl Pair {
             let index = Index(self.random.between(commit.0 + 1, last.0));
             self.log.truncate(index);
             self.naive.kept.retain(|entry| entry.id.index < index);
+            self.naive.base = self.naive.base.min(Index(index.0 - 1));
+            // A log is truncated only to replace entries.
+            self.push();
         }
     }
 
@@ -148,11 +168,35 @@ impl Pair {
 
     fn apply(&mut self) {
         let (count, bytes) = (self.random.below(6) as usize, self.random.below(300) as usize);
-        let waiting = (self.naive.commit.0 - self.log.applying().0) as usize;
-        let (expected, _) = self.naive.slice(self.log.applying().next(), count.min(waiting), bytes);
-        let taken = self.log.take_committed(count, bytes);
-        assert_eq!(taken, expected);
-        self.log.applied_to(self.log.applying());
+        let (commit, applying) = (self.naive.commit, self.log.applying());
+        if applying == commit {
+            return;
+        }
+        let (expected, _) = self.naive.slice(applying.next(), count.min((commit.0 - applying.0) as usize), bytes);
+        match self.log.take_committed(count, bytes) {
+            Committed::Held(taken) => assert_eq!(taken, expected),
+            Committed::Stored(first, last) => {
+                assert_eq!((first, self.log.applying()), (applying.next(), last));
+                assert!(first <= last && last <= commit.min(self.naive.base), "{first} to {last}: {:?}", self.naive);
+            }
+        }
+        if self.random.coin() {
+            self.log.applied_to(self.log.applying());
+        }
+    }
+
+    /// Evicts entries: the model looks at every entry in memory.
+    fn evict(&mut self) {
+        let limit = self.random.below(400) as usize;
+        self.log.evict(limit);
+        let (applied, applying) = (self.log.applied(), self.log.applying());
+        while self.naive.bytes_after(self.naive.base) > limit as u64 {
+            let first = self.naive.base.next();
+            if first > self.log.durable() || (applied < first && first <= applying) {
+                break;
+            }
+            self.naive.base = first;
+        }
     }
 
     fn write(&mut self) {
@@ -171,16 +215,28 @@ impl Pair {
         self.naive.purge(through.min(index).min(durable));
     }
 
-    /// Reads both logs from a disk that holds all kept entries and the newest snapshot.
+    /// Reads both logs from a disk that holds all entries and the newest snapshot. A random number of the last entries is
+    /// in memory.
     fn restart(&mut self) {
         let index = self.log.snapshot();
         let (last, time_ms) = self.naive.known().find(|(id, _)| id.index == index).expect("a snapshot is not purged");
         let snapshot = SnapshotMeta { last, time_ms, ..SnapshotMeta::default() };
-        self.log = Log::restored(&snapshot, self.naive.kept.clone()).expect("sound");
+        let Restored { mut log, .. } =
+            Restored::of_entries(HardState::default(), snapshot.clone(), self.naive.kept.clone());
         self.naive.commit = index;
         if let Some(first) = self.naive.kept.first().map(|entry| entry.id.index).filter(|first| *first <= index) {
             self.naive.purge(first);
         }
+        let evicted = self.random.below(log.tail.len().max(1) as u64) as usize;
+        let mut end = 0;
+        for entry in log.tail.drain(..evicted) {
+            end += entry.weight();
+            if self.random.coin() {
+                log.marks.push((entry.id.index, end));
+            }
+        }
+        self.naive.base = log.tail.first().map_or(log.floor.index, |first| Index(first.id.index.0 - 1));
+        self.log = Log::restored(&snapshot, log).expect("sound");
     }
 
     /// Installs a snapshot from a leader whose log is not this one.
@@ -190,7 +246,7 @@ impl Pair {
         let last = EntryId { term: last.term.next(), index };
         let snapshot = SnapshotMeta { last, time_ms: time_ms + 1, ..SnapshotMeta::default() };
         self.log.replace(&snapshot);
-        self.naive = NaiveLog { floor: (last, time_ms + 1), kept: Vec::new(), commit: index };
+        self.naive = NaiveLog { floor: (last, time_ms + 1), kept: Vec::new(), base: index, commit: index };
         self.write();
     }
 
@@ -206,7 +262,7 @@ impl Pair {
         }
         let shared = append.iter().take_while(|entry| self.naive.known().any(|(id, _)| id == entry.id)).count();
         assert_eq!(self.log.shared(&append), shared, "{append:?}");
-        let from = Index(self.random.between(self.naive.floor.0.index.0 + 1, last + 2));
+        let from = Index(self.random.between(self.naive.base.0 + 1, last + 2));
         let (count, bytes) = (self.random.below(8) as usize, self.random.below(400) as usize);
         assert_eq!(self.log.slice(from, count, bytes), self.naive.slice(from, count, bytes), "{count} from {from}");
     }

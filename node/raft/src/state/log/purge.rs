@@ -11,9 +11,8 @@ impl Log {
         assert!(index <= self.applied, "a snapshot holds only applied entries: {index}, applied {}", self.applied);
         self.snapshot = self.snapshot.max(index);
         let through = through.min(index).min(self.durable());
-        let Some(mark) = self.held(through) else { return };
-        (self.floor_time_ms, self.floor_end) = (mark.entry.time_ms, mark.end);
-        self.entries.drain(..(through.0 - self.floor().index.0) as usize);
-        self.terms.purge(through);
+        if through > self.floor().index {
+            self.drop_through(through);
+        }
     }
 }

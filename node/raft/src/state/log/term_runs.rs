@@ -5,7 +5,7 @@
 use crate::ids::{EntryId, Index, Term};
 
 /// The terms of the purge mark and of every entry after it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct TermRuns {
     /// The purge mark, then the first entry of each later term. Both terms and indexes strictly increase.
     firsts: Vec<EntryId>,
@@ -17,6 +17,15 @@ impl TermRuns {
     /// Returns the runs of an empty log whose purge mark is `floor`.
     pub(crate) fn after(floor: EntryId) -> Self {
         Self { firsts: vec![floor], last: floor.index }
+    }
+
+    /// Returns the runs of a log that a start found: its purge mark, the first entry of each later term, in order, and
+    /// the index of the last entry.
+    pub(crate) fn restored(floor: EntryId, firsts: &[EntryId], last: Index) -> Self {
+        let mut runs = Self::after(floor);
+        runs.firsts.extend_from_slice(firsts);
+        runs.last = last;
+        runs
     }
 
     /// Returns the purge mark.
