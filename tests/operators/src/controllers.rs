@@ -18,6 +18,10 @@ use serde_json::json;
 use crate::api_server::{ApiServer, Compare, Deletion, Stored};
 use crate::members::Members;
 
+/// The image whose program supports only the first feature level.
+pub(crate) const FORMER_IMAGE: &str = "raft-node:1";
+/// An image whose program supports two feature levels, as every other image does.
+pub(crate) const LATER_IMAGE: &str = "raft-node:2";
 /// The program of a member with this snapshot threshold does not start.
 pub(crate) const BROKEN_THRESHOLD: i32 = 99;
 
@@ -199,7 +203,7 @@ fn run(api: &mut ApiServer, members: &mut Members, has_capacity: bool, now: Time
             continue;
         }
         if !is_broken(&pod) {
-            members.ensure(&seen.uid, claim.metadata.uid.as_deref().unwrap_or_default());
+            members.ensure(&seen.uid, claim.metadata.uid.as_deref().unwrap_or_default(), supports(&pod));
         }
         let ready = members.is_ready(&seen.uid);
         let was = pod.status.as_ref().and_then(|status| status.conditions.as_ref()?.first().cloned());
@@ -227,6 +231,17 @@ fn condition(type_: &str, status: &str, reason: Option<&str>, now: Timestamp) ->
         last_transition_time: Some(Time(now)),
         ..PodCondition::default()
     }
+}
+
+/// The highest feature level that the program of a pod supports.
+fn supports(pod: &Pod) -> u32 {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    supported_by(containers.into_iter().find_map(|container| container.image.as_deref()).unwrap_or_default())
+}
+
+/// The highest feature level that an image supports.
+pub(crate) fn supported_by(image: &str) -> u32 {
+    if image == FORMER_IMAGE { 1 } else { 2 }
 }
 
 /// Returns whether the program of a pod ends at once because of its settings.

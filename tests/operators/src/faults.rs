@@ -69,6 +69,9 @@ impl World {
             27..=29 => self.drain(),
             30 => self.orphan_pod(),
             31 => self.refuse_kind(),
+            32 => self.change_image(),
+            33 => self.age_program(),
+            34 => self.repair_member(),
             _ => {}
         }
     }
@@ -423,7 +426,7 @@ impl World {
         claim.metadata.uid.as_ref().is_some_and(|uid| self.invariants.former.contains(uid))
     }
 
-    fn is_too_soon(&self) -> bool {
+    pub(super) fn is_too_soon(&self) -> bool {
         self.invariants.last_fault.is_some_and(|at| self.now < at + APART)
     }
 

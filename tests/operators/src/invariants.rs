@@ -10,6 +10,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use plan::action::Change;
+use plan::completed::CompletedRollout;
 use plan::identity::FirstVoter;
 use plan::ids::{ClusterId, MemberId};
 use plan::names::{self, Ordinal};
@@ -18,6 +19,7 @@ use plan::observed::member::Configuration;
 
 use crate::api_server::http::{ApiRequest, Target, Verb};
 use crate::api_server::{ApiServer, CLUSTER, Kind};
+use crate::controllers::supported_by;
 use crate::members::Members;
 
 /// Maximum number of lines in the trace.
@@ -60,6 +62,8 @@ pub struct OperatorInvariants {
     budgets: VecDeque<(Duration, usize)>,
     /// IDs that were ever announced on a StatefulSet, and those in the identity.
     announced: BTreeSet<MemberId>,
+    /// The record of the last completed rollout, as it was last seen. A person may have deleted it since.
+    record: String,
     /// Version of the objects that were remembered.
     seen: u64,
     history: VecDeque<String>,
@@ -198,6 +202,18 @@ impl OperatorInvariants {
         }
     }
 
+    /// Checks that the feature level rises only to what the image of the last completed rollout supports: until a rollout is
+    /// recorded it can be taken back (`operator/docs/decisions/rollouts.md`).
+    pub(super) fn raised(&mut self, to: u32, api: &ApiServer) {
+        self.remember_identity(api);
+        let record = serde_json::from_str::<CompletedRollout>(&self.record).ok();
+        let supported = record.as_ref().map(|record| supported_by(&record.image));
+        if supported < Some(to) {
+            let image = record.map(|record| record.image);
+            self.violate(format!("the level is raised to {to}, and the last completed rollout is of {image:?}"));
+        }
+    }
+
     /// Checks that an eviction leaves a majority of voters.
     pub(super) fn evicts(&mut self, pod: &str, members: &Members, now: Duration) {
         let Some(committed) = members.newest_committed() else { return };
@@ -255,6 +271,11 @@ impl OperatorInvariants {
                 let violated = format!("the pointer of one RaftCluster named several clusters: {pointed:?}");
                 self.violate(violated);
             }
+        }
+        if let Some(record) = annotation(&service.metadata, names::ANNOTATION_COMPLETED_ROLLOUT)
+            && record != self.record
+        {
+            record.clone_into(&mut self.record);
         }
         let voters = annotation(&service.metadata, names::ANNOTATION_FIRST_VOTERS);
         let voters = voters.and_then(|text| serde_json::from_str::<Option<Vec<FirstVoter>>>(text).ok().flatten());

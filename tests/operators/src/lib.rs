@@ -20,4 +20,6 @@ pub mod world;
 
 pub mod life;
 
+pub mod levels;
+
 pub use world::World;

@@ -9,7 +9,7 @@ use plan::names;
 use plan::observed::annotation;
 use world::seed::{Random, Seed};
 
-use crate::controllers;
+use crate::controllers::{self, FORMER_IMAGE};
 use crate::operator::OperatorFaults;
 use crate::world::World;
 
@@ -45,6 +45,9 @@ pub fn live(seed: u64) -> World {
     let mut world = World::new(Seed(seed), replicas, operators).with_removed_volumes(fate);
     if random.below(4) == 0 {
         world = world.to_restore(u32::try_from(random.below(4)).expect("small"));
+    }
+    if random.below(2) == 0 {
+        world.set_image(FORMER_IMAGE);
     }
     world.members.network.profile.loss = u32::try_from(random.below(50_000)).expect("small");
     world.run_disturbed(Duration::from_secs(60));

@@ -4,6 +4,7 @@
 
 mod admin_service;
 pub mod calls;
+mod levels;
 mod plain_types;
 mod processes;
 
@@ -58,6 +59,14 @@ struct Process {
     core: Option<Raft>,
     applied: Index,
     restoring: Option<Restoring>,
+    /// The highest feature level that the program supports.
+    supports: u32,
+    /// The feature level that the member has applied.
+    level: u32,
+    /// Whether the program is too old for the disk.
+    is_too_old: bool,
+    /// Time at which a repair of the disk ends.
+    repairs_until: Option<Duration>,
 }
 
 /// A restore that runs or has failed. It ends when its process ends, and leaves the disk blank unless it succeeds.
@@ -105,6 +114,12 @@ pub struct Members {
     pub lost: BTreeSet<String>,
     /// UIDs of pods that no operator can call, although other members can.
     pub hidden: BTreeSet<String>,
+    /// UIDs of claims whose processes support only the first feature level, whatever the image of their pods is.
+    outdated: BTreeSet<String>,
+    /// Whether processes on new disks support only the first feature level.
+    pub newcomers_are_outdated: bool,
+    /// Number of raises of the feature level that were proposed.
+    raises: u64,
     /// Whether members fail to read backups.
     pub store_is_broken: bool,
     /// Number of restores that were begun.
@@ -143,6 +158,9 @@ impl Members {
             starts: 0,
             lost: BTreeSet::new(),
             hidden: BTreeSet::new(),
+            outdated: BTreeSet::new(),
+            newcomers_are_outdated: false,
+            raises: 0,
             store_is_broken: false,
             attempts: 0,
             applied: BTreeMap::new(),
@@ -172,6 +190,7 @@ impl Members {
         let pods: Vec<String> = self.processes.keys().cloned().collect();
         for pod in pods {
             self.continue_restore(&pod);
+            self.continue_repair(&pod);
             if let Some(core) = self.processes.get_mut(&pod).and_then(|process| process.core.as_mut())
                 && core.deadline() <= now
             {
@@ -248,6 +267,7 @@ impl Members {
                     let last = entries.last().map_or(process.applied, |entry| entry.id.index);
                     process.applied = last;
                     process.core.as_mut().expect("the core gave an output").applied(clock, last);
+                    process.apply_levels(&entries);
                     self.note_applied(entries);
                 }
                 Output::VerifyRemoval => self.verifications.at(self.now + VERIFICATION, pod.to_owned()),
@@ -318,7 +338,8 @@ impl Members {
     /// Returns the number of client writes that at least one member applied.
     #[must_use]
     pub fn writes_applied(&self) -> usize {
-        self.applied.values().filter(|entry| matches!(entry.payload, Payload::Normal(_))).count()
+        let is_write = |entry: &&Entry| matches!(entry.payload, Payload::Normal(_)) && levels::raised(entry).is_none();
+        self.applied.values().filter(is_write).count()
     }
 
     /// Returns whether any entry was committed. From then on, a blank disk means lost data.

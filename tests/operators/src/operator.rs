@@ -284,13 +284,16 @@ fn reservation(request: &ApiRequest, api: &ApiServer) -> Vec<Ordinal> {
 
 /// Calls the member at an address, which is the UID of a pod.
 fn ask_member(made: &PendingCall, environment: &mut Environment<'_>) -> Result<MemberReply, CallError> {
-    let Environment { members, invariants, now, .. } = environment;
+    let Environment { api, members, invariants, now, .. } = environment;
     let answer = members.answer(&made.address, made.token.as_deref(), &made.call);
     if !made.call.is_read() {
         invariants.note(*now, format!("{} {:?}: {answer:?}", made.address, made.call));
     }
     if let (MemberCall::ChangeMembership(change), Ok(_)) = (&made.call, &answer) {
         invariants.changed(change, members, *now);
+    }
+    if let (MemberCall::RaiseFeatureLevel(to), Ok(_)) = (&made.call, &answer) {
+        invariants.raised(*to, api);
     }
     answer
 }

@@ -44,6 +44,8 @@ pub struct World {
     pub(super) full_until: Duration,
     /// Time until which the API server refuses a kind of object.
     pub(super) refuses_until: Duration,
+    /// UID of the claim whose program is older than its image.
+    pub(super) aged: Option<String>,
     /// What a person keeps copies of.
     pub(super) kept: Kept,
     /// Whether a person watches the cluster, and repairs what people deleted.
@@ -107,6 +109,7 @@ impl World {
             deleted_by_hand: BTreeSet::new(),
             full_until: Duration::ZERO,
             refuses_until: Duration::ZERO,
+            aged: None,
             kept: Kept::default(),
             attentive: false,
             seed,
@@ -273,6 +276,8 @@ impl World {
         self.api.refuses.clear();
         self.create_cluster_again();
         self.put_identity_back();
+        self.members.renew_programs();
+        self.correct_image();
         self.attentive = true;
         for operator in &mut self.operators {
             operator.faults = OperatorFaults::NONE;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use operators::World;
+use operators::levels::{keep_members_that_come_back, refuse_old_newcomers, upgrade_and_take_back};
 use operators::life::{
     create_again_after_the_record, fail_a_rollout, hide_a_member, interrupt_members, live, operator_faults,
 };
@@ -39,6 +40,25 @@ fn a_member_that_only_the_leader_hears_is_not_replaced_when_it_is_cut_off() {
 #[test]
 fn a_failed_rollout_stops_at_one_member_and_its_volume_stays() {
     on_all_processors(settings::seeds(20), fail_a_rollout);
+}
+
+#[test]
+fn a_member_that_is_too_old_or_repairs_its_disk_is_not_replaced() {
+    for seed in settings::seeds(5) {
+        keep_members_that_come_back(seed);
+    }
+}
+
+#[test]
+fn an_upgrade_is_taken_back_or_refused_and_no_member_is_replaced() {
+    on_all_processors(settings::seeds(20), upgrade_and_take_back);
+}
+
+#[test]
+fn newcomers_that_are_too_old_do_not_join() {
+    for seed in settings::seeds(2) {
+        refuse_old_newcomers(seed);
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use plan::action::Change;
 use plan::ids::{ClusterId, MemberId};
 use plan::observed::failure::FailureCause;
-use plan::observed::member::{Configuration, MemberInfo, MemberPhase, Report, RestoreProgress};
+use plan::observed::member::{Configuration, MemberInfo, MemberPhase, RepairProgress, Report, RestoreProgress};
 use plan::observed::refusal::RefusalReason;
 use raft::{Index, Payload, ProposalId, SnapshotMeta};
 
@@ -44,15 +44,21 @@ impl Members {
         let durable = volume.disk.durable();
         let phase = match (volume.tombstone, volume.cluster) {
             (true, _) => MemberPhase::Removed,
+            (false, Some(_)) if process.is_too_old => MemberPhase::TooNew,
+            (false, Some(_)) if process.repairs_until.is_some() => MemberPhase::Repairing,
             (false, Some(_)) => MemberPhase::Member,
             (false, None) => MemberPhase::Blank,
         };
+        let repair = process.repairs_until.map(|_| RepairProgress::default());
         let mut report = Report {
             id: Some(volume.id),
             cluster: volume.cluster,
             term: durable.hard_state.term.0,
             last: durable.log.back().map_or(0, |entry| entry.id.index.0),
             version: "simulated".to_owned(),
+            level: process.level,
+            supports: process.supports,
+            repair,
             ..Report::of_phase(phase)
         };
         if let Some(restoring) = &process.restoring {
@@ -153,16 +159,21 @@ impl Members {
         let _ = self.adopt(pod, (cluster, &token), first, |own| own == id);
     }
 
-    /// Makes a blank member wait for the leader of `cluster`.
+    /// Makes a blank member wait for the leader of `cluster`, which is at this feature level.
     ///
     /// # Errors
-    /// Returns the refusal if the member has another ID or belongs to another cluster. Nothing was changed.
+    /// Returns the refusal if the member has another ID, belongs to another cluster, or does not support the level. Nothing
+    /// was changed.
     pub fn join(
         &mut self,
         pod: &str,
         (cluster, token): (ClusterId, &str),
         expected: MemberId,
+        level: u32,
     ) -> Result<(), CallError> {
+        if self.processes.get(pod).is_some_and(|process| process.supports < level) {
+            return Err(CallError::Refused(RefusalReason::TooOld));
+        }
         self.adopt(pod, (cluster, token), SnapshotMeta::default(), |id| id == expected)
     }
 
@@ -232,9 +243,12 @@ impl Members {
             learners: ids(&change.learners),
             members: change.members.iter().map(|(id, info)| (raft::MemberId(id.0), raft_info(info))).collect(),
         };
-        let lost = self.lost.contains(pod);
+        let (lost, is_too_old) = (self.lost.contains(pod), self.adds_too_old(pod, change));
         let process = self.processes.get_mut(pod).filter(|_| !lost).ok_or(CallError::Unreachable)?;
         let core = process.core.as_mut().ok_or(CallError::Refused(RefusalReason::NotServing))?;
+        if is_too_old {
+            return Err(CallError::Refused(RefusalReason::TooOld));
+        }
         let outcome = core.change(clock, requested);
         self.carry_out(pod);
         outcome.map(|_| ()).map_err(|error| CallError::Refused(refusal(&error)))

@@ -43,11 +43,15 @@ pub enum MemberCall {
         token: String,
         /// The ID that the member must have.
         id: MemberId,
+        /// The feature level of the cluster.
+        level: u32,
     },
     /// Changes the membership.
     ChangeMembership(Change),
     /// Transfers leadership to this member.
     TransferLeadership(MemberId),
+    /// Raises the feature level.
+    RaiseFeatureLevel(u32),
 }
 
 /// A member's answer.
@@ -72,7 +76,11 @@ impl MemberCall {
     fn brought(&self) -> Option<&str> {
         match self {
             Self::Bootstrap { token, .. } | Self::Restore { token, .. } | Self::Join { token, .. } => Some(token),
-            Self::Describe | Self::Configuration | Self::ChangeMembership(_) | Self::TransferLeadership(_) => None,
+            Self::Describe
+            | Self::Configuration
+            | Self::ChangeMembership(_)
+            | Self::TransferLeadership(_)
+            | Self::RaiseFeatureLevel(_) => None,
         }
     }
 }
@@ -102,9 +110,10 @@ impl Members {
             }
             MemberCall::Bootstrap { cluster, token, voters } => done(self.bootstrap(pod, (*cluster, token), voters)),
             MemberCall::Restore { cluster, token, id, info } => done(self.restore(pod, (*cluster, token), *id, info)),
-            MemberCall::Join { cluster, token, id } => done(self.join(pod, (*cluster, token), *id)),
+            MemberCall::Join { cluster, token, id, level } => done(self.join(pod, (*cluster, token), *id, *level)),
             MemberCall::ChangeMembership(change) => done(self.change(pod, change)),
             MemberCall::TransferLeadership(target) => done(self.transfer(pod, *target)),
+            MemberCall::RaiseFeatureLevel(to) => done(self.raise_level(pod, *to)),
         }
     }
 }

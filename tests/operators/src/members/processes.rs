@@ -5,18 +5,31 @@ use plan::ids::{ClusterId, MemberId};
 use raft::{Config, Index, Raft};
 use world::disk::Reading;
 
+use crate::members::levels::raised;
 use crate::members::{Members, Process, Volume};
 
 impl Members {
-    /// Ensures that the pod has a process, which runs on the disk of the claim. Does nothing if the pod's machine is
-    /// lost.
-    pub fn ensure(&mut self, pod: &str, claim: &str) {
+    /// Ensures that the pod has a process, which runs on the disk of the claim and supports this feature level. Does nothing
+    /// if the pod's machine is lost.
+    pub fn ensure(&mut self, pod: &str, claim: &str, supports: u32) {
         if !self.volumes.contains_key(claim) {
             let id = MemberId(self.random.number() | 1);
             self.volumes.insert(claim.to_owned(), Volume::new(id, None, false));
+            if self.newcomers_are_outdated {
+                self.outdated.insert(claim.to_owned());
+            }
         }
         if !self.processes.contains_key(pod) && !self.lost.contains(pod) {
-            let process = Process { volume: claim.to_owned(), core: None, applied: Index(0), restoring: None };
+            let process = Process {
+                volume: claim.to_owned(),
+                core: None,
+                applied: Index(0),
+                restoring: None,
+                supports: if self.outdated.contains(claim) { 1 } else { supports },
+                level: 1,
+                is_too_old: false,
+                repairs_until: None,
+            };
             self.processes.insert(pod.to_owned(), process);
             self.start_core(pod);
         }
@@ -31,10 +44,15 @@ impl Members {
         if volume.cluster.is_none() || volume.tombstone || volume.former {
             return;
         }
+        let newest = volume.disk.durable().log.iter().filter_map(raised).max();
+        process.is_too_old = newest > Some(process.supports);
+        if process.is_too_old {
+            return;
+        }
         let config = Config { snapshot_threshold: u64::MAX / 2, ..Config::new(raft::MemberId(volume.id.0), seed) };
         let restored = volume.disk.recover(Reading::Sound).expect("this disk is never damaged");
         process.core = Some(Raft::new(config, restored, clock).expect("a core accepts the disk that it wrote"));
-        process.applied = Index(0);
+        (process.applied, process.level) = (Index(0), 1);
     }
 
     /// Returns whether a pod's process can be stopped. A process on a lost machine cannot be stopped.

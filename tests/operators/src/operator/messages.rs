@@ -100,7 +100,8 @@ impl Admin for AdminService {
         let message = request.get_ref();
         let (id, _) = member(message.self_.as_ref().unwrap_or(&wire::MemberInfo::default()))?;
         let (cluster, token) = (parse(&message.cluster_id)?, message.token.clone());
-        self.order(&request, MemberCall::Join { cluster, token, id }).await?;
+        let level = message.feature_level.max(1);
+        self.order(&request, MemberCall::Join { cluster, token, id, level }).await?;
         Ok(Response::new(wire::JoinResponse {}))
     }
 
@@ -132,9 +133,11 @@ impl Admin for AdminService {
 
     async fn raise_feature_level(
         &self,
-        _: Request<wire::RaiseFeatureLevelRequest>,
+        request: Request<wire::RaiseFeatureLevelRequest>,
     ) -> Result<Response<wire::RaiseFeatureLevelResponse>, Status> {
-        Err(Status::unimplemented("simulated members support the first level only"))
+        let level = request.get_ref().to;
+        self.order(&request, MemberCall::RaiseFeatureLevel(level)).await?;
+        Ok(Response::new(wire::RaiseFeatureLevelResponse { level }))
     }
 
     async fn backup(&self, _: Request<wire::BackupRequest>) -> Result<Response<wire::BackupResponse>, Status> {
@@ -231,6 +234,14 @@ fn describe(report: &Report) -> wire::DescribeResponse {
             bytes_total: restore.bytes_total,
             cause_code: restore.cause.map_or(0, cause),
             ..wire::RestoreProgress::default()
+        }),
+        feature_level: report.level,
+        feature_level_supported: report.supports,
+        repair: report.repair.as_ref().map(|repair| wire::Repair {
+            bytes_done: repair.bytes_done,
+            bytes_total: repair.bytes_total,
+            stalled_ms: u64::try_from(repair.stalled.as_millis()).unwrap_or(u64::MAX),
+            what: repair.what.clone(),
         }),
         ..wire::DescribeResponse::default()
     }
