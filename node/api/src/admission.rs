@@ -18,6 +18,7 @@ use crate::metadata::Metadata;
 use crate::observer::{CallObserver, PendingProposal, PendingRequest, Request};
 use crate::parse::Consistency;
 use crate::status::Refusal;
+use crate::transport::Reserved;
 
 /// Maximum number of committed entries that are not applied yet. Above this number, commands are refused.
 const UNAPPLIED_ENTRIES_MAX: u64 = 5_000;
@@ -44,6 +45,8 @@ pub(crate) struct CallContext {
 pub(super) struct Call {
     pub(super) metadata: Metadata,
     pub(super) message: Bytes,
+    /// Memory of the message, until the call has its answer.
+    pub(super) _memory: Reserved,
 }
 
 impl Call {

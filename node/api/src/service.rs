@@ -60,8 +60,8 @@ impl ClientService {
     async fn dispatch(&self, method: Method, metadata: Metadata, requests: Requests) -> Result<Answer, Status> {
         let context = &self.context;
         let bytes_max = context.settings.limits.receive_bytes_max();
-        let message = requests.only(metadata.encoding.as_ref(), bytes_max).await?;
-        let call = &Call { metadata, message };
+        let (message, memory) = requests.only(metadata.encoding.as_ref(), bytes_max).await?;
+        let call = &Call { metadata, message, _memory: memory };
         let one = match method {
             Method::Put => kv::put(context, call).await,
             Method::Range => kv::range(context, call).await,

@@ -8,6 +8,7 @@
 
 mod answers;
 mod authority;
+mod capacity;
 mod connection;
 pub(super) mod connections;
 mod pages;
@@ -29,6 +30,7 @@ use self::preface::Version;
 use crate::timeout;
 
 pub(super) use answers::Answer;
+pub(super) use capacity::Reserved;
 pub(super) use requests::Requests;
 
 /// What a connection serves. A clone serves the same.

@@ -3,6 +3,7 @@
 
 mod admin;
 mod archive;
+mod bursts;
 mod cluster;
 mod health;
 mod kv;

@@ -56,6 +56,7 @@ where
         .handshake(stream);
     let mut connection = timeout(LOOK, handshake).await??;
     let begin = |(request, respond): (Request<RecvStream>, SendResponse<Piece>)| {
+        let request = request.map(|body| Requests::new(body, place.memory(), place.number()));
         tokio::spawn(answer(calls.clone(), request, Answers::new(respond, Arc::clone(&traffic)), place.call()));
     };
     let mut looks = Looks::new(Arc::clone(&traffic), connection.ping_pong());
@@ -99,10 +100,10 @@ async fn finish<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// Answers one call. It lasts until its answer was given to `h2` or given up.
-async fn answer<C: Calls>(calls: C, request: Request<RecvStream>, mut answers: Answers, _call: OpenCall) {
-    let (head, body) = request.into_parts();
+async fn answer<C: Calls>(calls: C, request: Request<Requests>, mut answers: Answers, _call: OpenCall) {
+    let (head, requests) = request.into_parts();
     let sent = if grpc::is_grpc(&head.headers) {
-        let outcome = answers.wait(calls.call(head.uri.path(), head.headers, Requests::new(body))).await;
+        let outcome = answers.wait(calls.call(head.uri.path(), head.headers, requests)).await;
         let Some(answer) = outcome else { return };
         answers.grpc(answer).await
     } else {

@@ -9,6 +9,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::capacity::ConnectionNumber;
+use super::requests::Memory;
+
 /// Time for which a connection without a call is kept, even if there is a newcomer. Clients open a connection again
 /// when it ends. Without this time, two clients that take turns would do so without a pause.
 const IDLE_MIN: Duration = Duration::from_secs(30);
@@ -21,6 +24,7 @@ pub struct Connections {
     max: usize,
     started: Instant,
     open: Mutex<Open>,
+    memory: Arc<Memory>,
 }
 
 #[derive(Debug, Default)]
@@ -82,7 +86,7 @@ impl Connections {
     /// A port with at most `max` connections.
     #[must_use]
     pub fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { max, started: Instant::now(), open: Mutex::default() })
+        Arc::new(Self { max, started: Instant::now(), open: Mutex::default(), memory: Arc::new(Memory::new()) })
     }
 
     /// Gives a new connection its place. If all places are taken, a connection is asked to end: one that has not begun,
@@ -124,6 +128,16 @@ impl Place {
     pub fn call(&self) -> OpenCall {
         self.entry.calls.fetch_add(1, Ordering::Relaxed);
         OpenCall { entry: Arc::clone(&self.entry) }
+    }
+
+    /// Number of the connection.
+    pub(super) fn number(&self) -> ConnectionNumber {
+        self.number
+    }
+
+    /// Memory for the messages of all connections.
+    pub(super) fn memory(&self) -> Arc<Memory> {
+        Arc::clone(&self.connections.memory)
     }
 
     /// Notes that bytes were received.
@@ -197,7 +211,7 @@ mod tests {
     /// Connections of a member that started an hour ago.
     fn connections(max: usize) -> Arc<Connections> {
         let started = Instant::now().checked_sub(Duration::from_secs(3_600)).expect("this machine is up for longer");
-        Arc::new(Connections { max, started, open: Mutex::default() })
+        Arc::new(Connections { max, started, open: Mutex::default(), memory: Arc::new(Memory::new()) })
     }
 
     #[test]

@@ -1,16 +1,63 @@
-//! The messages of one call from its client. Owns how a message is received, and refuses messages that are too large,
-//! compressed or too slow. Does not own their meaning.
+//! The messages of one call from its client. Owns how a message is received: its memory is reserved as soon as its
+//! length is known, and messages that are too large, compressed or too slow are refused. Does not own their meaning.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use h2::RecvStream;
 use http::HeaderValue;
 use tonic::{Code, Status};
 
+use super::capacity::{Capacity, ConnectionNumber, Reserved};
 use crate::grpc::FRAME_HEADER_BYTES;
+use crate::status::Refusal;
 use crate::timeout::Pace;
+
+/// Maximum size of a message that does not wait for larger ones, in bytes.
+const SMALL_BYTES_MAX: usize = 64 << 10;
+/// Memory for small messages under way, in bytes.
+const SMALL_BYTES: usize = 16 << 20;
+/// Memory for other messages under way, in bytes.
+const LARGE_BYTES: usize = 48 << 20;
+/// Bytes of messages that wait for memory, at most, for each of the two.
+const WAITING_BYTES_MAX: usize = 16 << 20;
+/// Bytes that a message costs besides its own: the command and the caller that waits for it.
+const MESSAGE_BYTES: usize = 512;
+/// Time for which a message waits for memory.
+const RESERVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Memory for the messages of all connections of a port. It is held until the call has its answer. Small messages have
+/// memory of their own, so that they never wait for large ones.
+#[derive(Debug)]
+pub(super) struct Memory {
+    small: Arc<Capacity>,
+    large: Arc<Capacity>,
+}
+
+impl Memory {
+    pub(super) fn new() -> Self {
+        Self {
+            small: Capacity::new(SMALL_BYTES, WAITING_BYTES_MAX),
+            large: Capacity::new(LARGE_BYTES, WAITING_BYTES_MAX),
+        }
+    }
+
+    /// Reserves memory for a message of this length.
+    ///
+    /// # Errors
+    /// Returns an error if there is none for some time. The text is that of etcd when it has too many requests.
+    async fn reserve(&self, connection: ConnectionNumber, length: usize) -> Result<Reserved, Status> {
+        let capacity = if length <= SMALL_BYTES_MAX { &self.small } else { &self.large };
+        let reserved = capacity.reserve(connection, length + MESSAGE_BYTES);
+        match tokio::time::timeout(RESERVE_TIMEOUT, reserved).await {
+            Ok(Ok(reserved)) => Ok(reserved),
+            Ok(Err(_)) | Err(_) => Err(Refusal::TooManyRequests.into()),
+        }
+    }
+}
 
 /// Where the bytes of a call come from.
 pub(crate) trait Source {
@@ -40,56 +87,63 @@ impl Source for RecvStream {
 /// The messages of one call from its client.
 pub(crate) struct Requests<S = RecvStream> {
     source: S,
+    memory: Arc<Memory>,
+    connection: ConnectionNumber,
 }
 
 impl<S: Source> Requests<S> {
-    pub(super) fn new(source: S) -> Self {
-        Self { source }
+    pub(super) fn new(source: S, memory: Arc<Memory>, connection: ConnectionNumber) -> Self {
+        Self { source, memory, connection }
     }
 
     /// Receives the only message of a call, with at most `bytes_max` bytes. A message that arrives in one piece is not
     /// copied. `encoding` is what the client says about compressed messages.
     ///
     /// # Errors
-    /// Returns an error if the message is too large, compressed, incomplete or too slow, or if the call sends a second
-    /// message.
-    pub(crate) async fn only(mut self, encoding: Option<&HeaderValue>, bytes_max: usize) -> Result<Bytes, Status> {
+    /// Returns an error if the message is too large, compressed, incomplete or too slow, if there is no memory for it,
+    /// or if the call sends a second message.
+    pub(crate) async fn only(
+        mut self,
+        encoding: Option<&HeaderValue>,
+        bytes_max: usize,
+    ) -> Result<(Bytes, Reserved), Status> {
+        let first = self.first().await?;
+        let length = message_length(encoding, &first, bytes_max)?;
+        let reserved = self.memory.reserve(self.connection, length).await?;
+        let size = FRAME_HEADER_BYTES + length;
+        // While the message waited for memory, its client waited as well.
         let mut pace = Pace::begin();
-        let Some(mut received) = self.next(&pace).await? else {
-            return Err(Status::internal("the request has no message"));
-        };
-        let size = loop {
-            if let Some(length) = message_length(encoding, &received, bytes_max)?
-                && received.len() >= FRAME_HEADER_BYTES + length
-            {
-                break FRAME_HEADER_BYTES + length;
-            }
-            pace.moved(received.len());
-            received = self.gather(received, bytes_max, &mut pace).await?;
-        };
-        if received.len() > size || (!self.source.is_over() && self.next(&pace).await?.is_some()) {
+        let mut message = if first.len() < size { self.rest(first, size, &mut pace).await? } else { first };
+        if message.len() > size || (!self.source.is_over() && self.next(&pace).await?.is_some()) {
             return Err(Status::internal("the request has more than one message"));
         }
-        received.advance(FRAME_HEADER_BYTES);
-        Ok(received)
+        message.advance(FRAME_HEADER_BYTES);
+        Ok((message, reserved))
     }
 
-    /// Receives further pieces until the message is complete. Memory grows with the received bytes instead of the
-    /// announced length, because a client can announce any length.
-    async fn gather(&mut self, first: Bytes, bytes_max: usize, pace: &mut Pace) -> Result<Bytes, Status> {
-        let mut gathered = BytesMut::from(first);
-        loop {
-            let Some(next) = self.next(pace).await? else {
-                return Err(Status::internal("the request ended inside its message"));
-            };
-            pace.moved(next.len());
-            gathered.extend_from_slice(&next);
-            let complete = announced(&gathered)
-                .is_some_and(|length| length > bytes_max || gathered.len() >= FRAME_HEADER_BYTES + length);
-            if complete {
-                return Ok(gathered.freeze());
-            }
+    /// Receives the header of a message, and what arrives with it.
+    async fn first(&mut self) -> Result<Bytes, Status> {
+        let pace = Pace::begin();
+        let Some(mut first) = self.next(&pace).await? else {
+            return Err(Status::internal("the request has no message"));
+        };
+        while first.len() < FRAME_HEADER_BYTES {
+            let Some(next) = self.next(&pace).await? else { return Err(incomplete()) };
+            first = [first, next].concat().into();
         }
+        Ok(first)
+    }
+
+    /// Receives further pieces until the message is complete.
+    async fn rest(&mut self, first: Bytes, size: usize, pace: &mut Pace) -> Result<Bytes, Status> {
+        let mut message = BytesMut::with_capacity(size);
+        message.extend_from_slice(&first);
+        while message.len() < size {
+            let Some(next) = self.next(pace).await? else { return Err(incomplete()) };
+            pace.moved(next.len());
+            message.extend_from_slice(&next);
+        }
+        Ok(message.freeze())
     }
 
     /// The next bytes; `None` if the client has sent everything.
@@ -110,14 +164,14 @@ impl<S: Source> Requests<S> {
     }
 }
 
-fn announced(received: &[u8]) -> Option<usize> {
-    let header = received.get(..FRAME_HEADER_BYTES)?;
-    Some(u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize)
+fn incomplete() -> Status {
+    Status::internal("the request ended inside its message")
 }
 
-fn message_length(encoding: Option<&HeaderValue>, received: &[u8], bytes_max: usize) -> Result<Option<usize>, Status> {
-    let Some(length) = announced(received) else { return Ok(None) };
-    match received[0] {
+/// Length of the message with this header.
+fn message_length(encoding: Option<&HeaderValue>, header: &[u8], bytes_max: usize) -> Result<usize, Status> {
+    let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
+    match header[0] {
         0 => {}
         1 => return Err(compressed(encoding)),
         other => return Err(Status::internal(format!("the message has an unknown compression flag: {other}"))),
@@ -128,7 +182,7 @@ fn message_length(encoding: Option<&HeaderValue>, received: &[u8], bytes_max: us
             format!("grpc: received message larger than max ({length} vs. {bytes_max})"),
         ));
     }
-    Ok(Some(length))
+    Ok(length)
 }
 
 fn compressed(encoding: Option<&HeaderValue>) -> Status {
@@ -164,7 +218,8 @@ mod tests {
     async fn received_as(encoding: Option<&'static str>, pieces: &[&[u8]]) -> Result<Bytes, Status> {
         let pieces = pieces.iter().map(|piece| Bytes::copy_from_slice(piece)).collect();
         let encoding = encoding.map(HeaderValue::from_static);
-        Requests::new(Pieces(pieces)).only(encoding.as_ref(), 10).await
+        let requests = Requests::new(Pieces(pieces), Arc::new(Memory::new()), 1);
+        requests.only(encoding.as_ref(), 10).await.map(|(message, _)| message)
     }
 
     async fn received(pieces: &[&[u8]]) -> Result<Bytes, Status> {

@@ -3,6 +3,7 @@
 
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -21,6 +22,7 @@ use super::*;
 use crate::grpc::frame;
 
 mod authority;
+mod memory;
 mod raw;
 
 const MIB: usize = 1 << 20;
@@ -28,18 +30,28 @@ const MIB: usize = 1 << 20;
 const GIVEN_UP: std::ops::Range<Duration> = Duration::from_secs(10)..Duration::from_secs(12);
 
 /// What these connections serve. The path says what is answered.
-#[derive(Clone)]
-struct Served;
+#[derive(Clone, Default)]
+struct Served {
+    /// Bytes of slow calls under way: now, and at most.
+    bytes: Arc<(AtomicUsize, AtomicUsize)>,
+}
 
 impl Calls for Served {
     async fn call(&self, path: &str, _: HeaderMap, requests: Requests) -> Result<Answer, Status> {
-        let message = requests.only(None, 2 * MIB).await?;
+        let (message, _memory) = requests.only(None, 2 * MIB).await?;
         match path {
             "/echo" => frame(message.len(), |out| out.put_slice(&message)).map(Answer::One),
             "/large" => Ok(Answer::One(vec![0; 2 * MIB].into())),
             "/watch" => Ok(Answer::Many(Box::pin(watched()), None)),
             "/until" => Ok(Answer::Many(Box::pin(watched()), Some(Instant::now() + Duration::from_secs(60)))),
             "/never" => pending().await,
+            "/slow" => {
+                let (now, most) = &*self.bytes;
+                most.fetch_max(now.fetch_add(message.len(), Relaxed) + message.len(), Relaxed);
+                sleep(Duration::from_millis(100)).await;
+                now.fetch_sub(message.len(), Relaxed);
+                frame(0, |_| {}).map(Answer::One)
+            }
             _ => Err(Status::unimplemented("no such path")),
         }
     }
@@ -68,11 +80,16 @@ struct Server {
 impl Server {
     /// Serves a connection whose socket holds `buffer` bytes in each direction.
     fn start(buffer: usize) -> (Self, DuplexStream) {
+        Self::start_one_of(&Connections::new(1), &Served::default(), buffer)
+    }
+
+    /// Serves one connection of a port.
+    fn start_one_of(connections: &Arc<Connections>, served: &Served, buffer: usize) -> (Self, DuplexStream) {
         let (client, server) = duplex(buffer);
-        let connections = Connections::new(1);
-        let place: Place = connections.admit().expect("the first one");
+        let connections = Arc::clone(connections);
+        let place: Place = connections.admit().expect("there is a place");
         let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(serve(server, Served, place, stopped.map(drop)));
+        let task = tokio::spawn(serve(server, served.clone(), place, stopped.map(drop)));
         (Self { connections, stop, task }, client)
     }
 
