@@ -3,25 +3,8 @@
 use std::time::Duration;
 
 use crate::cluster::{Cluster, Member};
-use crate::until::until;
+use crate::until::{median_stays_within, until};
 use crate::writer::{Account, Writer};
-
-/// Maximum number of rounds; one of them must stay below the time limit.
-const ROUNDS: usize = 3;
-
-/// Runs rounds until the longest gap in service of one round stays below `limit`. A single round is not enough, because
-/// a busy machine can exceed any limit once.
-async fn some_round_stays_below(limit: Duration, mut round: impl AsyncFnMut(usize) -> Duration) {
-    let mut gaps = Vec::new();
-    for number in 1..=ROUNDS {
-        let gap = round(number).await;
-        if gap < limit {
-            return;
-        }
-        gaps.push(gap);
-    }
-    panic!("the gaps in service of {ROUNDS} rounds were {gaps:?}, none below {limit:?}");
-}
 
 /// Asserts that the first linearizable read that `member` answers returns all keys. Only this read is checked, because
 /// a later read could return all keys although this read was stale.
@@ -48,7 +31,8 @@ async fn any_member_accepts_writes_and_every_member_reads_them() {
 #[tokio::test]
 async fn killing_the_leader_loses_no_write_and_interrupts_service_for_three_seconds_at_most() {
     let mut cluster = Cluster::bootstrapped("kill-leader", 3, &[]).await;
-    some_round_stays_below(Duration::from_secs(3), async |round| kill_the_leader(&mut cluster, round).await).await;
+    let limit = Duration::from_secs(3);
+    median_stays_within(limit, "a killed leader", async |round| kill_the_leader(&mut cluster, round).await).await;
 }
 
 async fn kill_the_leader(cluster: &mut Cluster, round: usize) -> Duration {
@@ -93,7 +77,8 @@ async fn killing_all_members_at_once_loses_no_acknowledged_write() {
 #[tokio::test]
 async fn a_leader_transfers_leadership_before_it_stops() {
     let mut cluster = Cluster::bootstrapped("drain", 3, &[]).await;
-    some_round_stays_below(Duration::from_secs(1), async |round| drain_the_leader(&mut cluster, round).await).await;
+    let limit = Duration::from_secs(1);
+    median_stays_within(limit, "a drained leader", async |round| drain_the_leader(&mut cluster, round).await).await;
 }
 
 async fn drain_the_leader(cluster: &mut Cluster, round: usize) -> Duration {
