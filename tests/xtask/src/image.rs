@@ -212,13 +212,32 @@ fn build_static(profile: Profile, mut cargo: Command, say: &dyn Fn(&str)) -> Res
     PACKAGES.iter().zip(descriptions).map(|(package, description)| Ok((find(package)?, description))).collect()
 }
 
+/// Returns the raft-node that the caller gave, or else builds it for this machine in release mode.
+///
+/// # Errors
+/// Returns an error if it cannot be built.
+pub(crate) fn release_node(given: Option<&Path>, say: &dyn Fn(&str)) -> Result<PathBuf> {
+    if let Some(given) = given {
+        return Ok(std::path::absolute(given)?);
+    }
+    say("building raft-node (release)");
+    built("raft-node", &["--release"])
+}
+
 /// Builds a package for this machine, with further arguments of cargo, and returns the path of its program, which has
 /// the name of the package.
 ///
 /// # Errors
 /// Returns an error if the package cannot be built.
 pub(crate) fn built(package: &str, arguments: &[&str]) -> Result<PathBuf> {
-    let mut cargo = toolchain::cargo();
+    built_by(toolchain::cargo(), package, arguments)
+}
+
+/// Does the same as [`built`] with a cargo command that names the workspace.
+///
+/// # Errors
+/// Returns the errors of [`built`].
+pub(crate) fn built_by(mut cargo: Command, package: &str, arguments: &[&str]) -> Result<PathBuf> {
     cargo.args(["build", "--package", package, "--message-format=json-render-diagnostics"]).args(arguments);
     executable(&cargo.text()?, package).with_context(|| format!("cargo built no executable {package}"))
 }

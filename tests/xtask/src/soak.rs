@@ -62,13 +62,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     require_root()?;
     let say = |line: &str| println!("  {line}");
     install_missing(&NEEDED, &say)?;
-    let node = match node {
-        Some(node) => std::path::absolute(node)?,
-        None => {
-            say("building raft-node (release)");
-            image::built("raft-node", &["--release"])?
-        }
-    };
+    let node = image::release_node(node.as_deref(), &say)?;
     let soak = image::built("soak", &[])?;
     let folder = std::env::temp_dir().join(format!("raft-soak-{}", std::process::id()));
     fs::create_dir(&folder).with_context(|| format!("{} cannot be created", folder.display()))?;
