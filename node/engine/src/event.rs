@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mvcc::FeatureLevel;
-use raft::{Change, Configuration, Entry, Index, IoId, MemberId, Message, ProposalId, RemovalVerdict, Term, Unreadable};
+use raft::{
+    Change, Configuration, Entry, Index, IoId, MemberId, Message, ProposalId, RemovalVerdict, Term, Unreadable,
+};
 use tokio::sync::oneshot;
 
 use crate::error::{ChangeError, RaiseError, SnapshotWriteError, TransferError};

@@ -17,8 +17,8 @@ use history::{MEMBER, Model, Step, is, meta, record};
 use memory_disk::Choice;
 use raft::{EntryId, HardState, Index, Term};
 use storage::{
-    Disk, DiskReader, FileDisk, OpenError, Options, Recovered, SnapshotError, SnapshotOrigin, Start, Storage,
-    StorageError, snapshot::CHUNK_BYTES,
+    Disk, FileDisk, OpenError, Options, Recovered, SnapshotError, SnapshotOrigin, Start, Storage, StorageError,
+    snapshot::CHUNK_BYTES,
 };
 
 /// A directory that is removed at the end of the test.

@@ -276,6 +276,9 @@ impl Members {
                     let core = process.core.as_mut().expect("the core gave an output");
                     core.snapshot_sent(clock, to, Err(()));
                 }
+                Output::ReadLog { .. } | Output::ApplyStored { .. } => {
+                    unreachable!("the few entries of a run are all in memory")
+                }
                 Output::InstallSnapshot { .. }
                 | Output::DiscardSnapshot { .. }
                 | Output::ReadReady { .. }
