@@ -42,6 +42,8 @@ pub struct Coverage {
     pub committed: u64,
     /// Configurations committed.
     pub configurations: u64,
+    /// Clusters whose feature level was raised.
+    pub raises: u64,
     /// Snapshots installed.
     pub installs: u64,
     /// Writes acknowledged.
@@ -79,6 +81,7 @@ impl Coverage {
         self.transfers += other.transfers;
         self.committed += other.committed;
         self.configurations += other.configurations;
+        self.raises += other.raises;
         self.installs += other.installs;
         self.writes += other.writes;
         self.wide += other.wide;
@@ -96,7 +99,7 @@ impl fmt::Display for Coverage {
             f,
             "{} seeds, {hours:.1} simulated hours, {} steps, {} messages; {} crashes, {} partitions, {} disks lost, {} records damaged, {} syncs \
              and {} reads failed, {} restarts for another version, {} hints unknown to one; {} elections, \
-             {} transfers, {} configurations, {} snapshots installed; {} entries committed, {} writes acknowledged, {} of them wide, {} leases expired, {} reads \
+             {} transfers, {} configurations, {} feature levels raised, {} snapshots installed; {} entries committed, {} writes acknowledged, {} of them wide, {} leases expired, {} reads \
              checked, {} operations checked for linearizability",
             self.seeds,
             self.steps,
@@ -112,6 +115,7 @@ impl fmt::Display for Coverage {
             self.elections,
             self.transfers,
             self.configurations,
+            self.raises,
             self.installs,
             self.committed,
             self.writes,

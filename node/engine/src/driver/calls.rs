@@ -1,13 +1,13 @@
 //! Owns the administrative calls that wait for the core. The inbox limits the number of calls, and each call waits a few seconds
-//! at most. Does not own their outcome (`control.rs`).
+//! at most. Does not own their outcome (`control.rs`, `level.rs`).
 
 use std::time::Duration;
 
+use mvcc::FeatureLevel;
 use raft::{Index, MemberId, Term};
 use tokio::sync::oneshot;
 
-use super::level::PendingRaise;
-use crate::error::{ChangeError, TransferError};
+use crate::error::{ChangeError, RaiseError, TransferError};
 
 /// A membership change whose entry is not committed yet.
 #[derive(Debug)]
@@ -25,6 +25,17 @@ pub(super) struct PendingTransfer {
     pub(super) reply: oneshot::Sender<Result<MemberId, TransferError>>,
 }
 
+/// A raise of the feature level whose entry is in the log of this leader and not applied yet.
+#[derive(Debug)]
+pub(super) struct PendingRaise {
+    pub(super) to: FeatureLevel,
+    pub(super) index: Index,
+    pub(super) term: Term,
+    pub(super) deadline: Duration,
+    /// `None` once the caller was answered, because the deadline has passed.
+    pub(super) reply: Option<oneshot::Sender<Result<FeatureLevel, RaiseError>>>,
+}
+
 /// Administrative calls that wait for an outcome.
 #[derive(Debug, Default)]
 pub(super) struct PendingCalls {
@@ -38,7 +49,7 @@ impl PendingCalls {
     /// Earliest deadline of a pending call; `None` if no call waits.
     pub(super) fn deadline(&self) -> Option<Duration> {
         let changes = self.changes.iter().map(|change| change.deadline);
-        let raise = self.raise.as_ref().and_then(PendingRaise::deadline);
+        let raise = self.raise.as_ref().filter(|raise| raise.reply.is_some()).map(|raise| raise.deadline);
         changes.chain(self.transfers.iter().map(|transfer| transfer.deadline)).chain(raise).min()
     }
 }
