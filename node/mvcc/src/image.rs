@@ -3,6 +3,7 @@
 
 mod chunk;
 mod error;
+mod summary;
 
 mod loading;
 mod writing;
@@ -13,64 +14,19 @@ mod sections;
 use std::io::{self, Read, Write};
 
 pub use error::{ReadError, WriteError};
+pub use summary::{ImageFormat, ImageSummary, LoadedImage};
+
+use chunk::{ChunkReader, HEADER_SIZE};
+use full::Full;
+use loading::{Layout, Loading, Payload, Wrong};
+use sections::Sections;
+use summary::{HEADER, MAGIC};
 
 use crate::apply::Store;
 use crate::level::FeatureLevel;
 use crate::outcome::CommandError;
 use crate::revision::Revision;
 use crate::view::View;
-
-/// The first bytes of every image. The very first byte is not ASCII, so that no text file begins like an image.
-const MAGIC: [u8; 8] = *b"\x89RFTKV\r\n";
-
-/// Kind of the first chunk, in every format. Its payload begins with the format version, so that every reader can name a
-/// version that it does not know.
-const HEADER: u8 = 1;
-
-/// Format of an image that is written. A reader reads every format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ImageFormat {
-    /// Version 1: one header, versions, end. Has no place for a feature level, so that it can hold only the first one.
-    V1,
-    /// Version 2: tagged sections. A program that knows only version 1 refuses the image.
-    V2,
-}
-
-impl ImageFormat {
-    /// The format that may be written at a feature level.
-    #[must_use]
-    pub const fn of(level: FeatureLevel) -> Self {
-        if level.0 <= FeatureLevel::FIRST.0 { ImageFormat::V1 } else { ImageFormat::V2 }
-    }
-}
-
-/// Facts about an image, collected while the image was written or read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ImageSummary {
-    /// Index of the newest log entry in the image.
-    pub applied_index: u64,
-    /// The store's revision.
-    pub revision: Revision,
-    /// The store's compaction mark.
-    pub compact_revision: Revision,
-    /// Latest time of a command, in milliseconds since the Unix epoch.
-    pub time_ms: u64,
-    /// Number of versions, including tombstones.
-    pub version_count: u64,
-    /// Keyspace hash at the revision, as [`View::hash_kv`] returns it.
-    pub hash: u32,
-    /// Size of the image, in bytes.
-    pub image_bytes: u64,
-}
-
-/// A store that was loaded from an image.
-#[derive(Debug)]
-pub struct LoadedImage {
-    /// The store. The next log entry to apply has the index after `summary.applied_index`.
-    pub store: Store,
-    /// Verified facts about the image.
-    pub summary: ImageSummary,
-}
 
 /// Writes the content of a view. In one format, equal content makes equal bytes, no matter how many compacted versions a member
 /// has removed. `applied_index` is the index of the newest log entry in the view. `out` receives chunks of about 256 KiB, and is
@@ -112,7 +68,40 @@ pub fn read(input: &mut impl Read) -> Result<LoadedImage, ReadError> {
     if magic != MAGIC {
         return Err(ReadError::NotAnImage);
     }
-    loading::read(input)
+    let mut image_bytes = magic.len() as u64;
+    let mut chunks = ChunkReader::new(input);
+    let mut begun: Option<(Loading, Box<dyn Layout>)> = None;
+    loop {
+        let (kind, payload) = chunks.next_chunk()?;
+        image_bytes += (HEADER_SIZE + payload.len()) as u64;
+        let mut payload = Payload(payload);
+        let step = match (kind, &mut begun) {
+            (HEADER, None) => begin(&mut payload).map(|loading| begun = Some(loading)),
+            (kind, Some((loading, layout))) if kind != HEADER => layout.take(loading, kind, &mut payload),
+            _ => Err(Wrong::Content("its kind does not belong here")),
+        };
+        match step {
+            Ok(()) => {}
+            Err(Wrong::Version(version)) => return Err(ReadError::UnknownVersion(version)),
+            Err(Wrong::Section(tag)) => return Err(ReadError::UnknownSection(tag)),
+            Err(Wrong::Base(revision)) => return Err(ReadError::NeedsBase { revision }),
+            Err(Wrong::Content(what)) => return Err(ReadError::Damaged { chunk: chunks.number(), what }),
+        }
+        if begun.as_ref().is_some_and(|(_, layout)| kind == layout.end()) {
+            let (loading, _) = begun.expect("the end is recognized only after a header");
+            return loading.finish(image_bytes);
+        }
+    }
+}
+
+fn begin(payload: &mut Payload<'_>) -> Result<(Loading, Box<dyn Layout>), Wrong> {
+    match u16::from_le_bytes(payload.array()?) {
+        Full::VERSION => Full::begin(payload).map(|(loading, layout)| (loading, Box::new(layout) as Box<dyn Layout>)),
+        Sections::VERSION => {
+            Sections::begin(payload).map(|(loading, layout)| (loading, Box::new(layout) as Box<dyn Layout>))
+        }
+        other => Err(Wrong::Version(other)),
+    }
 }
 
 /// Treatment of the history when the revision is raised.

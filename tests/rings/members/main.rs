@@ -24,6 +24,7 @@ fn every_seed_is_safe_and_heals() {
         coverage.failed_syncs,
         coverage.elections,
         coverage.configurations,
+        coverage.raises,
         coverage.installs,
         coverage.writes,
         coverage.reads,

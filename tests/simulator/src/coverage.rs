@@ -42,6 +42,8 @@ pub struct Coverage {
     pub committed: u64,
     /// Configurations committed.
     pub configurations: u64,
+    /// Clusters whose feature level was raised.
+    pub raises: u64,
     /// Snapshots installed.
     pub installs: u64,
     /// Requests of a core to read entries that are not in memory, for another member or to apply them.
@@ -81,6 +83,7 @@ impl Coverage {
         self.transfers += other.transfers;
         self.committed += other.committed;
         self.configurations += other.configurations;
+        self.raises += other.raises;
         self.installs += other.installs;
         self.log_reads += other.log_reads;
         self.writes += other.writes;
@@ -99,7 +102,7 @@ impl fmt::Display for Coverage {
             f,
             "{} seeds, {hours:.1} simulated hours, {} steps, {} messages; {} crashes, {} partitions, {} disks lost, {} records damaged, {} syncs \
              and {} reads failed, {} restarts for another version, {} hints unknown to one; {} elections, \
-             {} transfers, {} configurations, {} snapshots installed, {} reads of the log; {} entries committed, {} writes acknowledged, {} of them wide, {} leases expired, {} reads \
+             {} transfers, {} configurations, {} feature levels raised, {} snapshots installed, {} reads of the log; {} entries committed, {} writes acknowledged, {} of them wide, {} leases expired, {} reads \
              checked, {} operations checked for linearizability",
             self.seeds,
             self.steps,
@@ -115,6 +118,7 @@ impl fmt::Display for Coverage {
             self.elections,
             self.transfers,
             self.configurations,
+            self.raises,
             self.installs,
             self.log_reads,
             self.committed,

@@ -8,6 +8,7 @@
 mod change_requests;
 mod clients;
 mod faults;
+mod levels;
 mod process;
 pub mod run;
 mod threads;
@@ -35,6 +36,7 @@ use crate::coverage::Coverage;
 use crate::fault::{Fault, Faults};
 use crate::invariant::{Checked, Disks, Invariants, Violation};
 use crate::members::clients::Clients;
+use crate::members::levels::Levels;
 use crate::members::process::{Member, State};
 use crate::profile::Profile;
 use crate::trace::Trace;
@@ -131,6 +133,7 @@ pub struct MemberCluster {
     invariants: Invariants,
     /// For each index, the hash of the state of the first member whose state was checked at that index.
     states: BTreeMap<Index, u32>,
+    levels: Levels,
     coverage: Coverage,
     trace: Trace,
     seed: Seed,
@@ -157,6 +160,7 @@ impl MemberCluster {
             operator: Operator::new(&profile),
             invariants: Invariants::default(),
             states: BTreeMap::new(),
+            levels: Levels::default(),
             coverage: Coverage { seeds: 1, ..Coverage::default() },
             trace: Trace::keeping(lines),
             seed,
@@ -281,7 +285,7 @@ impl MemberCluster {
         let version = self.profile.version(&mut self.random);
         let config = Config { id, seed: self.random.number(), ..version.config };
         let memory_bytes = *self.random.pick(&[0, 1_000, 16_384, u64::MAX]);
-        let salt = self.random.number();
+        let (salt, supports) = (self.random.number(), self.draw_support());
         let member = self.members.get_mut(&id).expect("every member is known");
         if !matches!(member.state, State::Down) {
             return Ok(());
@@ -306,10 +310,14 @@ impl MemberCluster {
             prefer_leaders: Vec::new(),
             first_names: [self.random.number(), self.random.number(), self.random.number()],
         };
-        member.run(found, settings, now)?;
+        member.run(found, settings, supports, now)?;
         let held = shadow.durable();
-        let line =
-            format!("{id} starts: {:?}, snapshot {}, log to {}", held.hard_state, held.snapshot.last, held.last());
+        let line = format!(
+            "{id} starts, supports level {supports}: {:?}, snapshot {}, log to {}",
+            held.hard_state,
+            held.snapshot.last,
+            held.last()
+        );
         self.note(|| line);
         // The recovered core may already have outputs.
         self.take_turn(id)
@@ -348,6 +356,7 @@ impl MemberCluster {
     }
 
     fn abandon(&mut self, id: MemberId) {
+        self.disconnect(id);
         for client in self.clients.lose(id) {
             self.free(client);
         }

@@ -10,6 +10,7 @@ use mvcc::{Command, FeatureLevel};
 use raft::{Change, ChangeRefusal, Configuration, Index, MemberId, Now, Payload, ProposalId, Term};
 use tokio::sync::oneshot;
 
+use super::calls::PendingRaise;
 use super::run::Driver;
 use crate::error::{ChangeError, RaiseError};
 use crate::level::Formats;
@@ -17,24 +18,6 @@ use crate::log_thread::LogJob;
 
 /// Time within which a raise must be applied.
 const RAISE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A raise whose entry is in the log of this leader and not applied yet.
-#[derive(Debug)]
-pub(super) struct PendingRaise {
-    to: FeatureLevel,
-    index: Index,
-    term: Term,
-    deadline: Duration,
-    /// `None` once the caller was answered, because the deadline has passed.
-    reply: Option<oneshot::Sender<Result<FeatureLevel, RaiseError>>>,
-}
-
-impl PendingRaise {
-    /// Deadline of the caller; `None` if no caller waits.
-    pub(super) fn deadline(&self) -> Option<Duration> {
-        self.reply.as_ref().map(|_| self.deadline)
-    }
-}
 
 impl Driver {
     pub(super) fn raise_level(

@@ -27,9 +27,10 @@
 
 use std::io::Write;
 
+use super::error::WriteError;
 use super::loading::{Layout, Loading, Payload, Wrong};
+use super::summary::{HEADER, ImageSummary};
 use super::writing::Writing;
-use super::{HEADER, ImageSummary, WriteError};
 use crate::key_value::KeyValue;
 use crate::keyspace::Keyspace;
 use crate::revision::{FullRevision, Revision};

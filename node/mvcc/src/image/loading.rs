@@ -2,13 +2,10 @@
 //! (`full`, `sections`).
 
 use std::collections::BTreeSet;
-use std::io::Read;
 use std::sync::Arc;
 
-use super::chunk::{ChunkReader, HEADER_SIZE};
-use super::full::Full;
-use super::sections::Sections;
-use super::{HEADER, ImageSummary, LoadedImage, MAGIC, ReadError};
+use super::error::ReadError;
+use super::summary::{ImageSummary, LoadedImage};
 use crate::apply::Store;
 use crate::command::{Alarm, AlarmKind};
 use crate::hash;
@@ -31,44 +28,6 @@ pub(super) trait Layout {
 
     /// Kind of the last chunk.
     fn end(&self) -> u8;
-}
-
-/// Reads the chunks of an image, which follow its magic.
-pub(super) fn read(input: &mut impl Read) -> Result<LoadedImage, ReadError> {
-    let mut image_bytes = MAGIC.len() as u64;
-    let mut chunks = ChunkReader::new(input);
-    let mut begun: Option<(Loading, Box<dyn Layout>)> = None;
-    loop {
-        let (kind, payload) = chunks.next_chunk()?;
-        image_bytes += (HEADER_SIZE + payload.len()) as u64;
-        let mut payload = Payload(payload);
-        let step = match (kind, &mut begun) {
-            (HEADER, None) => begin(&mut payload).map(|loading| begun = Some(loading)),
-            (kind, Some((loading, layout))) if kind != HEADER => layout.take(loading, kind, &mut payload),
-            _ => Err(Wrong::Content("its kind does not belong here")),
-        };
-        match step {
-            Ok(()) => {}
-            Err(Wrong::Version(version)) => return Err(ReadError::UnknownVersion(version)),
-            Err(Wrong::Section(tag)) => return Err(ReadError::UnknownSection(tag)),
-            Err(Wrong::Base(revision)) => return Err(ReadError::NeedsBase { revision }),
-            Err(Wrong::Content(what)) => return Err(ReadError::Damaged { chunk: chunks.number(), what }),
-        }
-        if begun.as_ref().is_some_and(|(_, layout)| kind == layout.end()) {
-            let (loading, _) = begun.expect("the end is recognized only after a header");
-            return loading.finish(image_bytes);
-        }
-    }
-}
-
-fn begin(payload: &mut Payload<'_>) -> Result<(Loading, Box<dyn Layout>), Wrong> {
-    match u16::from_le_bytes(payload.array()?) {
-        Full::VERSION => Full::begin(payload).map(|(loading, layout)| (loading, Box::new(layout) as Box<dyn Layout>)),
-        Sections::VERSION => {
-            Sections::begin(payload).map(|(loading, layout)| (loading, Box::new(layout) as Box<dyn Layout>))
-        }
-        other => Err(Wrong::Version(other)),
-    }
 }
 
 /// A store that is being filled from an image.
@@ -141,7 +100,7 @@ impl Loading {
         Ok(())
     }
 
-    fn finish(self, image_bytes: u64) -> Result<LoadedImage, ReadError> {
+    pub(super) fn finish(self, image_bytes: u64) -> Result<LoadedImage, ReadError> {
         let found = hash::of_all(&self.space);
         if found != self.claimed_hash {
             return Err(ReadError::WrongHash { claimed: self.claimed_hash, found });

@@ -4,8 +4,9 @@
 use std::io::{self, Write};
 
 use super::chunk::{ChunkWriter, PAYLOAD_BYTES_MAX};
+use super::error::WriteError;
 use super::loading::{are_revisions_sound, check_version};
-use super::{ImageSummary, MAGIC, WriteError};
+use super::summary::{ImageSummary, MAGIC};
 use crate::hash::{self, Hasher};
 use crate::key_value::KeyValue;
 use crate::keyspace::Keyspace;

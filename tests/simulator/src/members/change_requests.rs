@@ -18,6 +18,7 @@ impl MemberCluster {
         let leaders = self.leaders();
         if !leaders.is_empty() {
             let leader = *self.random.pick(&leaders);
+            self.ask_for_level(leader)?;
             self.ask_for_members(leader)?;
         }
         let pace = if self.is_healing {
@@ -53,7 +54,8 @@ impl MemberCluster {
         let members: BTreeMap<_, _> = next.voters.iter().chain(&learners).map(|id| (*id, info(*id))).collect();
         self.note(|| format!("{leader} gets a request for voters {:?}, learners {learners:?}", next.voters));
         let change = Change { expected, voters: next.voters, learners, members };
-        super::start_call(async move { handle.change(change, BTreeMap::new()).await });
+        let supports = self.support_of_newcomers(leader, &change);
+        super::start_call(async move { handle.change(change, supports).await });
         // The turn is taken now, so that disk faults take the new configuration into account.
         self.take_turn(leader)
     }

@@ -1,15 +1,15 @@
 //! A whole member that runs step by step, and its disk in memory. Owns the state that a crash loses, and the check of
 //! the state that a restart finds.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use engine::level::SUPPORTED;
 use memory_disk::MemoryDisk;
+use mvcc::FeatureLevel;
 use raft::{Configuration, Entry, HardState, Index, MemberId, Output, Persist, Restored};
 use stepped_member::{Settings, SteppedMember, Written};
 use storage::disk::SECTOR;
@@ -87,6 +87,10 @@ pub(super) struct Member {
     pub(super) stalled_until: Duration,
     /// The disk is full before this time.
     pub(super) full_until: Duration,
+    /// What the program of the last start supports.
+    pub(super) supports: FeatureLevel,
+    /// What the members support that are connected to this one.
+    pub(super) stated: BTreeMap<MemberId, FeatureLevel>,
     /// Whether the disk has failed. The shipped process would then exit.
     pub(super) disk_failed: Arc<AtomicBool>,
     /// Whether the driver has stopped. The writes that the driver requested are still carried out before the process
@@ -116,6 +120,8 @@ impl Member {
             paused_until: Duration::ZERO,
             stalled_until: Duration::ZERO,
             full_until: Duration::ZERO,
+            supports: FeatureLevel::FIRST,
+            stated: BTreeMap::new(),
             disk_failed: Arc::default(),
             has_ended: false,
             identity,
@@ -179,12 +185,19 @@ impl Member {
         log.map(|log| (recovered, log)).map_err(|fault| fault.to_string())
     }
 
-    /// Starts the process from `recovered`.
-    pub(super) fn run(&mut self, recovered: Recovered, settings: Settings, now: Duration) -> Checked {
-        let process = SteppedMember::start(recovered, settings, SUPPORTED, self.clock.read(now)).map_err(|reason| {
+    /// Starts the process from `recovered`, as a program that supports the feature levels up to `supports`.
+    pub(super) fn run(
+        &mut self,
+        recovered: Recovered,
+        settings: Settings,
+        supports: FeatureLevel,
+        now: Duration,
+    ) -> Checked {
+        let process = SteppedMember::start(recovered, settings, supports, self.clock.read(now)).map_err(|reason| {
             Violation { invariant: "a disk can be read again", seen: format!("{}: {reason}", self.id) }
         })?;
         self.start += 1;
+        self.supports = supports;
         (self.planned, self.has_ended) = (Planned::default(), false);
         self.state = State::Up(Box::new(process));
         Ok(())

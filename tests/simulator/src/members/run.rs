@@ -105,6 +105,7 @@ impl MemberCluster {
             member.clock.correct_wall();
             (member.stalled_until, member.full_until) = (Duration::ZERO, Duration::ZERO);
             member.disk.fail_sync_after(u64::MAX);
+            self.upgrade(id)?;
             self.start(id)?;
         }
         self.operator.heal();

@@ -197,6 +197,7 @@ impl MemberCluster {
         ensure(applied <= committed, "state machine safety", || {
             format!("{id} has applied {applied}, committed is {committed}")
         })?;
+        self.check_level(id, applied, published.view.level())?;
         let hash = published.view.hash_kv(0).map_or(0, |result| result.hash);
         self.trace_hash.add(self.agenda.now(), 32, &(id, applied, hash));
         let expected = *self.states.entry(applied).or_insert(hash);

@@ -33,6 +33,9 @@ impl MemberCluster {
                 return Some(format!("{id} at {last}: its log ends at {own}, commit {commit}, applied {applied}"));
             }
         }
+        if let Some(missing) = self.missing_level(leader) {
+            return Some(missing);
+        }
         let outsiders = self.members.values().filter(|member| !everyone.contains(&member.id));
         let outsiders = outsiders.filter(|member| campaigns_among(member, &everyone));
         let left: Vec<MemberId> = outsiders.map(|member| member.id).collect();

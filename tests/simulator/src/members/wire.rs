@@ -17,6 +17,9 @@ const LOSS_NOTICED: u32 = 300_000;
 impl MemberCluster {
     pub(super) fn send(&mut self, from: MemberId, to: MemberId, bytes: Bytes) {
         self.coverage.messages += 1;
+        if self.is_too_old(from, to) {
+            return;
+        }
         let fate = self.network.fate(&mut self.random, from, to);
         if fate.first.is_none() && self.random.chance(LOSS_NOTICED) {
             let (delay, start) = (self.network.delay(&mut self.random), self.members[&from].start);
@@ -33,6 +36,7 @@ impl MemberCluster {
             invariant: "a received message can be decoded",
             seen: format!("{to} receives from {from}: {reason}"),
         })?;
+        self.connect(from, to);
         self.plan_threads(to)
     }
 
@@ -63,7 +67,7 @@ impl MemberCluster {
         let carried = process.map(|process| process.read_snapshot(at_least));
         let delay = (self.network.delay(&mut self.random) + Duration::from_micros(300)) * 3;
         let lost = self.random.chance(self.network.profile.loss.saturating_mul(3).min(900_000));
-        let linked = self.network.passes(from, to) && self.network.passes(to, from);
+        let linked = self.network.passes(from, to) && self.network.passes(to, from) && !self.is_too_old(from, to);
         match carried {
             Some(Ok(carried)) if linked && !lost => {
                 self.agenda.after(delay, Event::Transfer { from, start, due, carried: Box::new(carried) });
