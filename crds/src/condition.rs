@@ -58,7 +58,8 @@ words! {
         /// True when the operator can do nothing more until a person acts; the message says what to do. `kubectl wait`,
         /// Helm and Argo CD then stop waiting and report a failure.
         Stalled,
-        /// True when a cluster lacks healthy members, whether it still serves or not; the message names them.
+        /// True when a cluster lacks healthy members, whether it still serves or not, or when a member that serves
+        /// needs attention; the message names them.
         Degraded,
         /// True when members can write to and read from the object store. Absent without `spec.backup`.
         BackupReady,
@@ -98,10 +99,10 @@ words! {
         /// `spec.rollout.progressDeadline`. No further member restarts, and the member keeps its volume. Take the change
         /// back, or correct it: the operator then restarts the member.
         RolloutFailed,
-        /// The image of the spec does not support the feature level of the cluster, so that its members could not start; or it
-        /// has a lower version than that of the last completed rollout, and may not be able to read what that one wrote. No
-        /// member restarts. Set another image, or, because of a lower version only, annotate the RaftCluster with
-        /// `raftoperator.io/allow-downgrade: "true"`.
+        /// The image of the spec does not support the feature level of the cluster, so that its members could not
+        /// start; or it has a lower version than that of the last completed rollout, and may not be able to read what
+        /// that one wrote. No member restarts. Set another image, or, because of a lower version only, annotate the
+        /// RaftCluster with `raftoperator.io/allow-downgrade: "true"`.
         DowngradeRefused,
         /// `spec.stopped` is true, and the pods of members end.
         Stopping,
@@ -134,13 +135,20 @@ words! {
         MemberBlank,
         /// A member's volume is damaged beyond repair; the member is replaced.
         MemberDamaged,
-        /// A member runs a program that is too old: its volume holds what only a newer program reads, or it does not support
-        /// the feature level of the cluster. Nothing is lost, its volume is kept, and the member is not replaced. Set
-        /// `spec.image` to a newer image.
+        /// A member runs a program that is too old: its volume holds what only a newer program reads, or it does not
+        /// support the feature level of the cluster. Nothing is lost, its volume is kept, and the member is not
+        /// replaced. Set `spec.image` to a newer image.
         MemberTooOld,
-        /// A member fetches from the others what its disk has lost, and serves again by itself. It is replaced only if the
-        /// repair makes no progress for `spec.replacement.delay`.
+        /// A member fetches from the others what its disk has lost, and serves again by itself. It is replaced only if
+        /// the repair makes no progress for `spec.replacement.delay`.
         MemberRepairing,
+        /// The volume of a member has less free space than the member's reserve, which is kept for snapshots and
+        /// deletions. The member does not lead. If no quorum of voters has more, puts are refused, and the cluster is
+        /// not Ready. Both end by themselves: raise `spec.storage.size`, compact the history, or delete keys.
+        DiskSpaceLow,
+        /// The alarm CORRUPT is raised: the keyspace of a member differs from those of the others. Members that are in
+        /// the minority serve nothing until they have repaired themselves.
+        MembersDisagree,
         /// A member's process exits repeatedly; see its log.
         MemberCrashing,
         /// A learner has not caught up with the leader yet.

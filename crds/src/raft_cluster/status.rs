@@ -74,8 +74,8 @@ pub struct RaftClusterStatus {
     #[schemars(length(max = 512))]
     pub image: Option<String>,
 
-    /// Feature level of the cluster: what members may write and send. It rises when every member supports a higher one and a
-    /// rollout is complete, and never falls: images that support only a lower one can no longer run this cluster.
+    /// Feature level of the cluster: what members may write and send. It rises when every member supports a higher one
+    /// and a rollout is complete, and never falls: images that support only a lower one can no longer run this cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feature_level: Option<i32>,
 
@@ -108,11 +108,11 @@ pub struct MemberStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<MemberRole>,
 
-    /// Health of the member: `Healthy`, `CatchingUp` (it lags the leader), `Restoring` (it restores a backup), `Starting`
-    /// (its pod is not ready yet), `Blank` (its volume is empty, and it is not in the cluster), `Unreachable` (it does not
-    /// answer, or the leader receives no answer from it), `Repairing` (it fetches from the others what its disk has lost),
-    /// `TooNew` (its data needs a newer program), `Damaged` (its volume is damaged beyond repair), `Removed` (it left the
-    /// configuration), or `Unknown`.
+    /// Health of the member: `Healthy`, `CatchingUp` (it lags the leader), `Restoring` (it restores a backup),
+    /// `Starting` (its pod is not ready yet), `Blank` (its volume is empty, and it is not in the cluster),
+    /// `Unreachable` (it does not answer, or the leader receives no answer from it), `Repairing` (it fetches from the
+    /// others what its disk has lost), `TooNew` (its data needs a newer program), `Damaged` (its volume is damaged
+    /// beyond repair), `Removed` (it left the configuration), or `Unknown`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<MemberHealth>,
 

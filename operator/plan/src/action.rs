@@ -1,6 +1,6 @@
 //! The actions that a plan may contain: writes of Kubernetes objects and calls to members. Owns the parameters of each
-//! write, the kind of request that writes each object ([`ObjectAction::write`]), and a table with one row per write: its
-//! name, words and subject. Does not own the calls (`action/call.rs`), the preconditions of each kind of request
+//! write, the kind of request that writes each object ([`ObjectAction::write`]), and a table with one row per write:
+//! its name, words and subject. Does not own the calls (`action/call.rs`), the preconditions of each kind of request
 //! (`action/write.rs`), nor how an action is carried out (the shell's `raft_cluster/apply.rs`).
 //!
 //! Each action is safe by itself: it may be carried out late, repeatedly, and by several operators.

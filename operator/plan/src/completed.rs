@@ -127,8 +127,8 @@ impl CompletedRollout {
         self.level = self.level.max((level > 1).then_some(level));
     }
 
-    /// Notes the version of an image and the highest feature level that it supports. Drops the image that was noted first if
-    /// there are too many.
+    /// Notes the version of an image and the highest feature level that it supports. Drops the image that was noted
+    /// first if there are too many.
     pub fn note_version(&mut self, image: &str, version: &str, supports: u32) {
         let supports = (supports > 1).then_some(supports);
         let noted = ImageVersion { image: image.to_owned(), version: version.to_owned(), supports };

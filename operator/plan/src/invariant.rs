@@ -201,9 +201,9 @@ impl Finished<'_> {
         }
     }
 
-    /// Invariant *a raise follows a rollout*: the feature level rises when a rollout is recorded that every member of the
-    /// configuration has completed, and only to a level that all of them support. It never falls, so that nothing could be
-    /// taken back afterwards.
+    /// Invariant *a raise follows a rollout*: the feature level rises when a rollout is recorded that every member of
+    /// the configuration has completed, and only to a level that all of them support. It never falls, so that nothing
+    /// could be taken back afterwards.
     fn level_is_supported(&self, to: u32) {
         let read = self.observed.configuration.as_ref().expect("the level is raised by a leader that is confirmed");
         let completed = self.valid.completed.as_ref().expect("a raise follows a rollout, and none is recorded");
@@ -216,8 +216,8 @@ impl Finished<'_> {
         }
     }
 
-    /// Invariant *a member that is too old for its data stays*: it is not replaced, and leaves only because there are more
-    /// members than the spec asks for.
+    /// Invariant *a member that is too old for its data stays*: it is not replaced, and leaves only because there are
+    /// more members than the spec asks for.
     fn too_old_members_stay(&self, change: &Change, configuration: &Configuration) {
         let everyone = configuration.everyone();
         let stays = |id: &MemberId| change.voters.contains(id) || change.learners.contains(id);

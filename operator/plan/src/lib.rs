@@ -37,6 +37,8 @@ pub mod decision;
 
 pub mod troubles;
 
+pub(crate) mod warnings;
+
 pub mod desired;
 
 pub mod membership;

@@ -177,8 +177,8 @@ impl Observed {
         self.leader_report().map_or(1, |leader| leader.level)
     }
 
-    /// The members that answered the operator, and those whose answers the leader receives, each with the time since it was
-    /// heard. A member that repairs its disk counts as heard when the repair made progress last.
+    /// The members that answered the operator, and those whose answers the leader receives, each with the time since it
+    /// was heard. A member that repairs its disk counts as heard when the repair made progress last.
     #[must_use]
     pub fn heard(&self) -> BTreeMap<Ordinal, Duration> {
         let ago = |member: &ObservedMember| match member.answer.as_ref()? {

@@ -1,8 +1,8 @@
-//! Rollouts: members restart one at a time with the settings of the spec, and a member that fails stops the rollout. Owns
-//! which members get the settings of the spec ([`Rollout::taken`]), which member restarts next, and which pods are
+//! Rollouts: members restart one at a time with the settings of the spec, and a member that fails stops the rollout.
+//! Owns which members get the settings of the spec ([`Rollout::taken`]), which member restarts next, and which pods are
 //! deleted because their member serves nothing. Does not own the settings (`desired/stateful_set.rs`), who is on trial
-//! (`roster/trial.rs`), who fails (`rollout/failure.rs`), what is recorded (`rollout/record.rs`), or when the feature level
-//! rises (`rollout/raise.rs`). The reasons are in `operator/docs/decisions/rollouts.md`.
+//! (`roster/trial.rs`), who fails (`rollout/failure.rs`), what is recorded (`rollout/record.rs`), or when the feature
+//! level rises (`rollout/raise.rs`). The reasons are in `operator/docs/decisions/rollouts.md`.
 
 mod failure;
 
@@ -191,9 +191,10 @@ impl<'r> Rollout<'r> {
     }
 
     fn restart(&self, seat: &Seat<'_>, pod: &Pod, read: &Linearizable) -> Action {
-        let caught_up = |id| self.roster.health(id).caught_up();
-        let mut others = read.configuration.voters.iter().copied().filter(|id| Some(*id) != seat.id);
-        let successor = others.find(|id| seat.health.leads() && caught_up(*id));
+        let others = read.configuration.voters.iter().copied().filter(|id| Some(*id) != seat.id);
+        let fit = others.filter(|id| seat.health.leads() && self.roster.health(*id).caught_up());
+        // A leader with little free space would transfer leadership again.
+        let successor = fit.min_by_key(|id| self.roster.is_low_on_space(*id));
         debug_assert!(successor.is_none() || successor != seat.id, "a member does not succeed itself");
         match successor {
             Some(target) => MemberAction::TransferLeadership { leader: read.leader, target }.into(),

@@ -287,6 +287,13 @@ impl<'a> Roster<'a> {
         self.by_id(id).is_none_or(Seat::is_lost)
     }
 
+    /// Returns whether the member with this ID has less free space than its reserve. Such a voter does not campaign.
+    #[must_use]
+    pub fn is_low_on_space(&self, id: MemberId) -> bool {
+        let space = self.by_id(id).and_then(|seat| seat.report?.space);
+        space.is_some_and(|space| space.below)
+    }
+
     /// The member's name, or its ID if the member has no seat.
     #[must_use]
     pub fn name(&self, id: MemberId) -> String {

@@ -99,8 +99,8 @@ pub(crate) fn of(facts: &Facts<'_>) -> RaftClusterStatus {
     status
 }
 
-/// The feature level that the leader reports; without a leader, the highest one that was ever reported. `None` if no member
-/// said anything of levels yet.
+/// The feature level that the leader reports; without a leader, the highest one that was ever reported. `None` if no
+/// member said anything of levels yet.
 fn feature_level(observed: &Observed, completed: Option<&CompletedRollout>) -> Option<i32> {
     let reported = observed.leader_report().map(|leader| leader.level);
     let level = reported.max(completed.and_then(|completed| completed.level))?;

@@ -248,8 +248,8 @@ impl Member {
     /// Raises the feature level of the cluster. A level that holds already succeeds.
     ///
     /// # Errors
-    /// Returns an error with the reason if the leader refused, also if it is of a version without levels. Returns an error
-    /// without a reason if the outcome is unknown. It is safe to repeat the call.
+    /// Returns an error with the reason if the leader refused, also if it is of a version without levels. Returns an
+    /// error without a reason if the outcome is unknown. It is safe to repeat the call.
     pub async fn raise_feature_level(&mut self, to: u32) -> Result<(), CallError> {
         let request = self.request(wire::RaiseFeatureLevelRequest { to }, CALL_TIMEOUT);
         match within(CALL_TIMEOUT, self.client.raise_feature_level(request)).await {

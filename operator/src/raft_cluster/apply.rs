@@ -64,8 +64,8 @@ enum ActError {
     /// observes again.
     #[error("the cluster changed since it was observed")]
     MovedOn,
-    /// The leader refuses until a member has caught up, or states that it supports the feature level. This is not a failure: a
-    /// later pass tries again.
+    /// The leader refuses until a member has caught up, or states that it supports the feature level. This is not a
+    /// failure: a later pass tries again.
     #[error("the leader waits for a member")]
     NotYet,
 }

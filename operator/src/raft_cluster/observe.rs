@@ -376,7 +376,8 @@ async fn probe(observed: &Observed, token: Option<&Token>, context: &Context) ->
     }
     let leader = observed.configuration.as_ref()?.leader;
     let other = observed.members.iter().find(|(ordinal, member)| {
-        **ordinal != leader && matches!(&member.answer, Some(Answer::Report(report)) if report.phase == MemberPhase::Member && report.cluster.is_some())
+        let Some(Answer::Report(report)) = &member.answer else { return false };
+        **ordinal != leader && report.phase == MemberPhase::Member && report.cluster.is_some()
     });
     let probing = other.map_or(leader, |(ordinal, _)| *ordinal);
     let outcome: Result<_, CallError> = match reach(observed, probing, token, context) {

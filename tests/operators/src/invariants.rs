@@ -202,8 +202,8 @@ impl OperatorInvariants {
         }
     }
 
-    /// Checks that the feature level rises only to what the image of the last completed rollout supports: until a rollout is
-    /// recorded it can be taken back (`operator/docs/decisions/rollouts.md`).
+    /// Checks that the feature level rises only to what the image of the last completed rollout supports: until a
+    /// rollout is recorded it can be taken back (`operator/docs/decisions/rollouts.md`).
     pub(super) fn raised(&mut self, to: u32, api: &ApiServer) {
         self.remember_identity(api);
         let record = serde_json::from_str::<CompletedRollout>(&self.record).ok();

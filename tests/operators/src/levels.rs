@@ -1,5 +1,6 @@
-//! Faults and runs with programs that support different feature levels, and with members that repair their disks. Owns what
-//! is drawn, and what must hold in these runs. Does not own what a program does with a level (`members/levels.rs`).
+//! Faults and runs with programs that support different feature levels, and with members that repair their disks. Owns
+//! what is drawn, and what must hold in these runs. Does not own what a program does with a level
+//! (`members/levels.rs`).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -49,8 +50,8 @@ impl World {
         self.invariants.note(self.now, format!("{pod} repairs its disk for {time:?}"));
     }
 
-    /// Restarts a random member with a program that supports only the first level, as a tag that was moved does; or the one
-    /// that was restarted so with the program of its image.
+    /// Restarts a random member with a program that supports only the first level, as a tag that was moved does; or the
+    /// one that was restarted so with the program of its image.
     pub(super) fn age_program(&mut self) {
         if self.is_too_soon() {
             return;
@@ -71,8 +72,8 @@ impl World {
     }
 }
 
-/// Restarts a member of a cluster at level 2 with a program that supports only the first level, and lets another one repair
-/// its disk, each for twice the replacement delay, while an operator loses calls. Neither is replaced.
+/// Restarts a member of a cluster at level 2 with a program that supports only the first level, and lets another one
+/// repair its disk, each for twice the replacement delay, while an operator loses calls. Neither is replaced.
 ///
 /// # Panics
 /// Panics if an invariant is violated, the cluster does not heal, or a member was replaced.
@@ -105,9 +106,9 @@ pub fn keep_members_that_come_back(seed: u64) {
     );
 }
 
-/// Upgrades a cluster to an image that supports level 2, while two operators read stale states and crash, and takes the image
-/// back at any time. If the level rose meanwhile, the former image is refused, or one member tries it and keeps its volume.
-/// Then the later image is set again.
+/// Upgrades a cluster to an image that supports level 2, while two operators read stale states and crash, and takes the
+/// image back at any time. If the level rose meanwhile, the former image is refused, or one member tries it and keeps
+/// its volume. Then the later image is set again.
 ///
 /// # Panics
 /// Panics if an invariant is violated, the cluster does not heal, or a member is replaced.

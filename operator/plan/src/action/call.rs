@@ -1,5 +1,5 @@
-//! Calls to members. Owns the parameters of each call, and a table ([`MemberAction::describe`]) with one row per call. Does
-//! not own how a call is carried out (the shell's `member/client.rs`).
+//! Calls to members. Owns the parameters of each call, and a table ([`MemberAction::describe`]) with one row per call.
+//! Does not own how a call is carried out (the shell's `member/client.rs`).
 
 use super::{Change, Description, OnFailure, Prerequisite};
 use crate::identity::{BackupPlace, ClusterIdentity};
@@ -63,8 +63,8 @@ pub enum MemberAction {
         /// The member that becomes the leader.
         target: MemberId,
     },
-    /// Raises the feature level of the cluster. The leader refuses unless every member states that it supports the level. A
-    /// level that holds already succeeds.
+    /// Raises the feature level of the cluster. The leader refuses unless every member states that it supports the
+    /// level. A level that holds already succeeds.
     RaiseFeatureLevel {
         /// The leader.
         leader: Ordinal,

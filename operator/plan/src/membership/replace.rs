@@ -1,5 +1,6 @@
-//! Replacement of members with lost disks or lost machines. Owns which members are given up: never one on trial, because
-//! it may serve again with its former settings, and never one whose program is too old for its data. Does not own which members replace them (`plan.rs`).
+//! Replacement of members with lost disks or lost machines. Owns which members are given up: never one on trial,
+//! because it may serve again with its former settings, and never one whose program is too old for its data. Does not
+//! own which members replace them (`plan.rs`).
 
 use std::collections::BTreeSet;
 

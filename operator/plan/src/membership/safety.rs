@@ -100,8 +100,10 @@ pub fn check(configuration: &Configuration, target: &Target, roster: &Roster<'_>
 
 /// The transfer that must precede the change: leadership moves to a voter that remains a voter.
 fn succession(configuration: &Configuration, target: &Target, roster: &Roster<'_>, leader: MemberId) -> Hazard {
-    let successor =
-        configuration.voters.intersection(&target.voters).copied().find(|id| roster.health(*id).caught_up());
+    let staying = configuration.voters.intersection(&target.voters).copied();
+    let fit = staying.filter(|id| roster.health(*id).caught_up());
+    // A leader with little free space would transfer leadership again.
+    let successor = fit.min_by_key(|id| roster.is_low_on_space(*id));
     assert_ne!(successor, Some(leader), "a leader that loses its vote does not succeed itself");
     let leader = roster.name(leader);
     match successor {

@@ -182,7 +182,7 @@ impl View<'_> {
                     token: self.identity.token.clone(),
                     id,
                     info: info(self.valid, seat.ordinal),
-                    level: self.observed.level(),
+                    level: self.level(),
                 };
                 Some(join.into())
             }
@@ -190,9 +190,15 @@ impl View<'_> {
         }
     }
 
+    /// The feature level of the cluster. A leader that has just been elected may not have applied the last raise yet.
+    fn level(&self) -> u32 {
+        let noted = self.valid.completed.as_ref().and_then(|completed| completed.level);
+        self.observed.level().max(noted.unwrap_or(1))
+    }
+
     /// The reason why a blank member is not admitted; `None` if its program supports the feature level of the cluster.
     fn too_old(&self, seat: &Seat<'_>) -> Option<Note> {
-        let (level, report) = (self.observed.level(), seat.report?);
+        let (level, report) = (self.level(), seat.report?);
         if report.phase != MemberPhase::Blank || report.supports >= level {
             return None;
         }

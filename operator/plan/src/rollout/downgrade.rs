@@ -1,5 +1,5 @@
-//! The refusal of images that are older than what the cluster ran: by the feature level of the cluster's data, and by version.
-//! Owns the comparison with the last completed rollout. Does not own the form of versions (`completed.rs`).
+//! The refusal of images that are older than what the cluster ran: by the feature level of the cluster's data, and by
+//! version. Owns the comparison with the last completed rollout. Does not own the form of versions (`completed.rs`).
 
 use std::collections::BTreeMap;
 
@@ -47,8 +47,8 @@ impl Images<'_> {
     }
 }
 
-/// The reason why the image of the spec must not be rolled out; `None` if it may be. An image of which nothing is known may
-/// be: the first member with it reports its version and what it supports.
+/// The reason why the image of the spec must not be rolled out; `None` if it may be. An image of which nothing is known
+/// may be: the first member with it reports its version and what it supports.
 pub(super) fn refused(valid: &ValidatedCluster<'_>, observed: &Observed, roster: &Roster<'_>) -> Option<Note> {
     let completed = valid.completed.as_ref()?;
     if completed.image == valid.image {

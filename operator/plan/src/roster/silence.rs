@@ -29,8 +29,8 @@ impl Judge<'_> {
         }
     }
 
-    /// Time at which a repair made progress last; `None` if the member repairs nothing. A repair that goes on is not silence,
-    /// however long it takes.
+    /// Time at which a repair made progress last; `None` if the member repairs nothing. A repair that goes on is not
+    /// silence, however long it takes.
     fn progressed_at(&self, member: &ObservedMember) -> Option<Timestamp> {
         match member.answer.as_ref()? {
             Answer::Report(report) => report.repair.as_ref().map(|repair| self.observed.before(repair.stalled)),
@@ -38,8 +38,8 @@ impl Judge<'_> {
         }
     }
 
-    /// Time since which the member does not answer. An operator that has just started reads it from the pod. A pod that is
-    /// being deleted may be left from before the cluster was stopped.
+    /// Time since which the member does not answer. An operator that has just started reads it from the pod. A pod that
+    /// is being deleted may be left from before the cluster was stopped.
     fn unanswered_since(&self, member: &ObservedMember) -> Timestamp {
         let seen = match &member.answer {
             Some(Answer::Silent { since, .. }) => *since,

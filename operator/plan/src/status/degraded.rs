@@ -1,10 +1,11 @@
-//! Owns the condition Degraded: whether the cluster serves with fewer members than it should have. The condition is
-//! also true in an outage. It is false before the cluster exists.
+//! Owns the condition Degraded: whether the cluster serves with fewer members than it should have, or a member that
+//! serves needs attention. The condition is also true in an outage. It is false before the cluster exists.
 
 use crds::{ConditionType, Reason};
 
 use super::{Facts, Finding, Holds, trouble};
 use crate::decision::Note;
+use crate::warnings;
 
 pub(crate) fn find(facts: &Facts<'_>) -> Finding {
     let kind = ConditionType::Degraded;
@@ -28,19 +29,23 @@ pub(crate) fn find(facts: &Facts<'_>) -> Finding {
     // A learner's problem counts only while no change is in progress. During a change, a learner may not serve yet
     // because it was added a moment ago, and the cluster has lost no member.
     let settled = facts.decision.activity.is_none();
-    let troubles: Vec<_> = facts
+    let low = facts.roster.and_then(|roster| warnings::low_on_space(roster, configuration));
+    // It is the cause of repairs.
+    let disagreement = facts.roster.and_then(|roster| warnings::disagreement(roster, configuration));
+    let troubles = facts
         .roster
         .iter()
         .flat_map(|roster| roster.seats.values())
         .filter(|seat| seat.id.is_some_and(|id| configuration.is_voter(id) || (settled && configuration.contains(id))))
         .filter_map(|seat| {
-            trouble(facts, seat).map(|trouble| (trouble.reason, format!("{}: {}", seat.name, trouble.message)))
-        })
-        .collect();
+            let trouble = trouble(facts, seat)?;
+            Some(Note::new(trouble.reason, format!("{}: {}", seat.name, trouble.message)))
+        });
+    let troubles: Vec<Note> = disagreement.into_iter().chain(troubles).chain(low).collect();
     match troubles.first() {
-        Some((reason, _)) => {
-            let texts: Vec<&str> = troubles.iter().map(|(_, text)| text.as_str()).collect();
-            Finding { kind, holds: Holds::Yes, note: Note::new(*reason, texts.join("; ")) }
+        Some(first) => {
+            let texts: Vec<&str> = troubles.iter().map(|note| note.message.as_str()).collect();
+            Finding { kind, holds: Holds::Yes, note: Note::new(first.reason, texts.join("; ")) }
         }
         None => Finding { kind, holds: Holds::No, note: Note::new(Reason::Healthy, "every configured member serves") },
     }

@@ -9,6 +9,7 @@ use crate::observed::member::{RaftRole, Report};
 use crate::quorum::majority;
 use crate::roster::{Health, Roster, Seat};
 use crate::troubles::{self, is_repairing};
+use crate::warnings;
 
 /// Maximum number of listed members; the schema sets the limit.
 const MEMBERS_MAX: usize = 128;
@@ -57,7 +58,10 @@ fn one(seat: &Seat<'_>, observed: &Observed, roster: &Roster<'_>) -> MemberStatu
         version: report.map(|report| report.version.clone()).filter(|version| !version.is_empty()),
         node,
         zone,
-        message: troubles::of(seat).filter(|_| !is_stopped(seat, observed)).map(|trouble| shortened(&trouble.message)),
+        message: troubles::of(seat)
+            .or_else(|| warnings::space(seat))
+            .filter(|_| !is_stopped(seat, observed))
+            .map(|note| shortened(&note.message)),
     }
 }
 

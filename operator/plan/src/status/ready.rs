@@ -6,6 +6,7 @@ use crds::{ConditionType, Reason};
 use super::{Facts, Finding, Holds, trouble};
 use crate::decision::Note;
 use crate::roster::Seat;
+use crate::warnings;
 
 pub(crate) fn find(facts: &Facts<'_>) -> Finding {
     let unready = |note: Note| Finding { kind: ConditionType::Ready, holds: Holds::No, note };
@@ -15,6 +16,9 @@ pub(crate) fn find(facts: &Facts<'_>) -> Finding {
     }
     if let Some(note) = &decision.outage {
         return unready(note.clone());
+    }
+    if let Some(note) = facts.roster.and_then(warnings::writes_refused) {
+        return unready(note);
     }
     // If a person can remove the cause of the wait, report the cause. It explains more than the change in progress.
     if let Some(activity) = &decision.activity {

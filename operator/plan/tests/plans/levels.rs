@@ -1,4 +1,5 @@
-//! Feature levels: when the level rises, which images are refused because of it, and members whose programs are too old.
+//! Feature levels: when the level rises, which images are refused because of it, and members whose programs are too
+//! old.
 
 use crds::raft_cluster::MemberHealth;
 use plan::action::{Action, MemberAction};

@@ -48,8 +48,8 @@ fn a_member_is_heard_by_the_operator_or_by_the_leader() {
     assert_eq!(heard(&alone), [Ordinal(1), Ordinal(2)], "it answers the operator");
 }
 
-/// A repair may take longer than the replacement delay, and its process may end meanwhile. The pod has not been ready since
-/// the repair began.
+/// A repair may take longer than the replacement delay, and its process may end meanwhile. The pod has not been ready
+/// since the repair began.
 #[test]
 fn a_member_that_repairs_its_disk_is_heard_when_the_repair_made_progress_last() {
     let mut observed = silent();

@@ -162,8 +162,8 @@ impl Members {
     /// Makes a blank member wait for the leader of `cluster`, which is at this feature level.
     ///
     /// # Errors
-    /// Returns the refusal if the member has another ID, belongs to another cluster, or does not support the level. Nothing
-    /// was changed.
+    /// Returns the refusal if the member has another ID, belongs to another cluster, or does not support the level.
+    /// Nothing was changed.
     pub fn join(
         &mut self,
         pod: &str,

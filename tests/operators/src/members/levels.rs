@@ -1,6 +1,6 @@
 //! Feature levels of simulated members, and members that repair their disks. A raise is a command in the log: a program
-//! that supports less does not start on a log with it, and ends when it applies it. Owns both, and the leader's rule for a
-//! raise. Does not own which image supports which level (`controllers.rs`).
+//! that supports less does not start on a log with it, and ends when it applies it. Owns both, and the leader's rule
+//! for a raise. Does not own which image supports which level (`controllers.rs`).
 
 use std::time::Duration;
 
@@ -113,8 +113,8 @@ impl Members {
         self.processes.values().any(|process| process.volume == claim && process.is_too_old)
     }
 
-    /// Restarts the process on the disk of a claim with a program that supports only the first level, or with that of its
-    /// pod's image again.
+    /// Restarts the process on the disk of a claim with a program that supports only the first level, or with that of
+    /// its pod's image again.
     pub fn set_outdated(&mut self, claim: &str, is_outdated: bool) {
         if is_outdated {
             self.outdated.insert(claim.to_owned());

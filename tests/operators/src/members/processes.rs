@@ -9,8 +9,8 @@ use crate::members::levels::raised;
 use crate::members::{Members, Process, Volume};
 
 impl Members {
-    /// Ensures that the pod has a process, which runs on the disk of the claim and supports this feature level. Does nothing
-    /// if the pod's machine is lost.
+    /// Ensures that the pod has a process, which runs on the disk of the claim and supports this feature level. Does
+    /// nothing if the pod's machine is lost.
     pub fn ensure(&mut self, pod: &str, claim: &str, supports: u32) {
         if !self.volumes.contains_key(claim) {
             let id = MemberId(self.random.number() | 1);
