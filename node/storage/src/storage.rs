@@ -41,9 +41,11 @@ pub struct Options {
     pub blank_member_id: MemberId,
     /// Random number, different at every start, so that a client cannot choose bytes that look like frames of the log.
     pub salt: u64,
-    /// Length in bytes at which the log continues in a new segment. Segments grow as they fill. Up to three segments exist in
-    /// addition to the segments with entries that are still needed. Default: 64 MiB.
+    /// Length in bytes at which the log continues in a new segment. Segments grow as they fill. Default: 64 MiB.
     pub segment_bytes: u64,
+    /// Maximum number of purged segments whose files are kept to be overwritten by new segments. On a full disk they are removed
+    /// first. Default: 4.
+    pub recycled_segments: usize,
     /// Format of new segments. A directory that holds a segment of a later format continues in the later format, because the
     /// programs that cannot read it refuse the directory already. Default: [`LogFormat::V1`].
     pub format: LogFormat,
@@ -67,6 +69,7 @@ impl Options {
             blank_member_id,
             salt,
             segment_bytes: 64 * 1024 * 1024,
+            recycled_segments: 4,
             format: LogFormat::default(),
             snapshots_kept: 3,
             trailing_entries: 1024,
@@ -338,7 +341,8 @@ fn log_reaches_back_to_the_snapshot(first_kept: Index, covered: Index) {
 }
 
 fn wal_options(member: MemberId, options: &Options) -> WalOptions {
-    WalOptions { member, segment_bytes: options.segment_bytes, format: options.format, salt: options.salt }
+    let Options { segment_bytes, recycled_segments, format, salt, .. } = *options;
+    WalOptions { member, segment_bytes, recycled_segments, format, salt }
 }
 
 /// Meta of an imaginary snapshot that ends before the first entry.

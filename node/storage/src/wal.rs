@@ -24,6 +24,7 @@ pub(crate) mod read;
 
 pub(crate) mod recycle;
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -43,6 +44,8 @@ pub(crate) struct WalOptions {
     pub(crate) member: MemberId,
     /// Length in bytes at which the log continues in a new segment.
     pub(crate) segment_bytes: u64,
+    /// Maximum number of purged segments whose files are kept.
+    pub(crate) recycled_segments: usize,
     /// Format of new segments.
     pub(crate) format: LogFormat,
     /// Random number, so that neither old bytes of a recycled segment nor bytes chosen by a client look like frames.
@@ -71,8 +74,8 @@ pub(crate) struct Wal {
     extents: Extents,
     /// State of reads.
     reads: Reads,
-    /// File of an old segment, which the next segment will overwrite.
-    spare: Option<PathBuf>,
+    /// Files of purged segments, oldest first, which the next segments will overwrite.
+    recyclable: VecDeque<PathBuf>,
     /// Buffer for an encoded batch, reused by every write.
     scratch: Vec<u8>,
 }

@@ -319,10 +319,9 @@ fn a_failed_snapshot_is_reported_once() {
     assert_eq!(reported.load(Ordering::Relaxed), 1);
 }
 
-/// A purge keeps one old segment as the spare file, so it may free no space. On a full disk the spare file is therefore
-/// removed.
+/// A purge keeps the files of some segments, so it may free no space. On a full disk they are therefore removed.
 #[test]
-fn a_full_disk_removes_the_spare_file_to_extend_the_newest_segment() {
+fn a_full_disk_removes_a_purged_segment_to_extend_the_newest_one() {
     const ENTRY: usize = 100 << 10;
     let disk = history::disk();
     let options = Options { segment_bytes: 600 << 10, ..history::options(1) };

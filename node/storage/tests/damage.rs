@@ -230,7 +230,7 @@ fn a_missing_file_is_damage() {
             match open(&disk, 77) {
                 Err(OpenError::Damaged { .. }) => {}
                 Err(other) => panic!("{format:?}, {name}: {other}"),
-                // The missing file was not needed. It was the spare file, an older snapshot, or a segment that the snapshot
+                // The missing file was not needed. It was an older snapshot, or a segment that the snapshot
                 // covers.
                 Ok(found) => {
                     assert!(is_replaced_by_the_log(&model, &found), "{format:?}, {name}: lost without a report")

@@ -14,7 +14,7 @@ use raft::{EntryId, HardState, Index, IoId, Persist, Term};
 use storage::{DamageKind, LogFormat, OpenError, Options, Recovered, Start, Storage};
 
 fn open(disk: &MemoryDisk, format: LogFormat, salt: u64) -> Result<Recovered, OpenError> {
-    let options = Options { segment_bytes: 32 * 1024, format, ..history::options(salt) };
+    let options = Options { segment_bytes: 32 * 1024, recycled_segments: 0, format, ..history::options(salt) };
     Storage::open(Arc::new(disk.clone()), &dir(), options)
 }
 
@@ -181,7 +181,8 @@ fn a_missing_newest_segment_is_noticed_where_a_frame_points_to_it() {
 fn the_page_of_an_open_frame_is_written_whole() {
     let disk = history::disk_for(LogFormat::V2);
     let mut model = Model::default();
-    let mut storage = member(&disk, LogFormat::V2);
+    let mut storage = history::open(&disk, 1).expect("a blank disk opens").storage;
+    storage.bootstrap(record(), &Start::Empty).expect("no fault");
     for index in 1..=58 {
         append(&mut storage, &mut model, index);
         if index % 10 == 0 {

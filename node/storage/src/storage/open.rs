@@ -163,7 +163,7 @@ fn read_blank(
     let names = disk.list(&wal_dir).map_err(Failure::of("list", &wal_dir))?;
     if names.iter().any(|name| segment::seq_of(name).is_some()) {
         let wal = wal_options(identity.member, options);
-        let log = Wal::recover(disk.clone(), wal_dir.clone(), wal, latch.clone(), EntryId::default(), 0)?;
+        let log = Wal::recover(disk.clone(), wal_dir.clone(), wal, latch.clone(), &[], 0)?;
         if !log.tail.is_empty() {
             return Err(damaged(wal_dir, DamageKind::NoIdentity));
         }
@@ -194,8 +194,9 @@ fn read_member(
     let snapshot = snapshots.newest();
     let meta = snapshot.as_ref().map_or_else(|| blank_meta(record), |info| info.meta.clone());
     let origin = snapshot.as_ref().map_or(SnapshotOrigin::Taken, |info| info.origin);
+    let ends: Vec<EntryId> = snapshots.list().iter().map(|info| info.meta.last).collect();
     let (wal_settings, bound) = (wal_options(id, options), options.memory_bytes);
-    let log = Wal::recover(disk.clone(), wal_dir.clone(), wal_settings, latch.clone(), meta.last, bound)?;
+    let log = Wal::recover(disk.clone(), wal_dir.clone(), wal_settings, latch.clone(), &ends, bound)?;
     let RecoveredLog { mut wal, mut outline, mut tail } = log;
 
     match reaches(&meta, wal.first(), wal.last(), &outline) {

@@ -63,10 +63,9 @@ impl Wal {
             }
             Err(e) if is_full(&e) => {
                 let full = StorageError::Full { path: segment.path.clone() };
-                // Removing the spare file frees space. An earlier purge may have freed none, because a purge keeps one
-                // old segment as the spare file.
-                let Some(spare) = self.spare.take() else { return Err(full) };
-                self.latch.guard("remove", &spare, self.disk.remove(&spare))?;
+                // Removing a purged segment frees space, which the purge did not.
+                let Some(oldest) = self.recyclable.pop_front() else { return Err(full) };
+                self.latch.guard("remove", &oldest, self.disk.remove(&oldest))?;
                 self.latch.guard("sync", &self.dir, self.disk.sync_dir(&self.dir))?;
                 self.extend(needed)
             }

@@ -10,7 +10,7 @@
 //! - **a torn tail** otherwise. No byte of a torn tail was ever acknowledged, and no byte of it is read again, because the next
 //!   segment's header names the end of the last whole batch as the place where the log continues.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -71,21 +71,21 @@ impl Wal {
             last: base,
             extents: Extents::default(),
             reads: Reads::default(),
-            spare: None,
+            recyclable: VecDeque::new(),
             scratch: Vec::new(),
         };
         wal.next_segment(Some(base), 0)?;
         Ok(wal)
     }
 
-    /// Reads the log of a directory whose newest snapshot ends with `snapshot`. Of its last entries, keeps those in memory that weigh
-    /// at most `tail_bound` bytes.
+    /// Reads the log of a directory whose snapshots end at the `snapshots`, newest first. Of the last entries, keeps those in memory
+    /// that weigh at most `tail_bound` bytes.
     pub(crate) fn recover(
         disk: Arc<dyn Disk>,
         dir: PathBuf,
         mut options: WalOptions,
         latch: Latch,
-        snapshot: EntryId,
+        snapshots: &[EntryId],
         tail_bound: u64,
     ) -> Result<RecoveredLog, OpenError> {
         let names = disk.list(&dir).map_err(Failure::of("list", &dir))?;
@@ -93,14 +93,16 @@ impl Wal {
         let Some(&newest) = seqs.last() else {
             return Err(damaged(&dir, 0, DamageKind::Missing));
         };
-        let chain = walk_back(&*disk, &dir, &options, &seqs, newest)?;
+        let newest_snapshot = snapshots.first().copied().unwrap_or_default();
+        let oldest_snapshot = snapshots.last().map_or(Index(0), |last| last.index);
+        let chain = walk_back(&*disk, &dir, &options, &seqs, newest, oldest_snapshot)?;
         let mut reader = LogReader::new(&chain, tail_bound);
         for (header, next) in chain.iter().zip(chain.iter().skip(1).map(Some).chain([None])) {
             reader.read_segment(&*disk, &dir, header, next)?;
         }
         let LogReader { segments, extents, outline, next_batch } = reader;
         let last = outline.last();
-        let (outline, tail) = outline.finish(&extents, snapshot);
+        let (outline, tail) = outline.finish(&extents, newest_snapshot);
         if segments.iter().any(|segment| segment.header.unit > SECTOR as u64) {
             // Programs that know only version 1 refuse the directory already.
             options.format = LogFormat::V2;
@@ -111,11 +113,18 @@ impl Wal {
             let file = disk.open(&newest.path).map_err(Failure::of("open", &newest.path))?;
             file.sync().map_err(Failure::of("sync", &newest.path))?;
         }
+        // Segments before a log that starts anew must not be kept: if the newest segment were lost, they would look like the log.
+        let oldest = segments.first().filter(|oldest| oldest.header.previous.is_some());
+        let old_below = oldest.map_or(0, |oldest| oldest.header.seq);
+        let mut recyclable: VecDeque<PathBuf> =
+            seqs.range(..old_below).map(|seq| dir.join(segment::name(*seq))).collect();
+        let surplus = recyclable.len().saturating_sub(options.recycled_segments);
+        recyclable.drain(..surplus);
         for name in &names {
-            let referenced = segment::seq_of(name).is_some_and(|seq| segments.iter().any(|s| s.header.seq == seq));
+            let path = dir.join(name);
+            let referenced = segments.iter().any(|segment| segment.path == path) || recyclable.contains(&path);
             let ours = segment::seq_of(name).is_some() || name == DRAFT || name == SPARE;
             if ours && !referenced {
-                let path = dir.join(name);
                 disk.remove(&path).map_err(Failure::of("remove", &path))?;
             }
         }
@@ -133,7 +142,7 @@ impl Wal {
             last,
             extents,
             reads: Reads::default(),
-            spare: None,
+            recyclable,
             scratch: Vec::new(),
         };
         wal.assert_consistent();
@@ -145,13 +154,15 @@ impl Wal {
 }
 
 /// Reads the headers of the segments that hold the log, and returns them oldest first. Walks from the newest segment back to a
-/// segment that starts the log anew or whose predecessor was purged.
+/// segment that starts the log anew, whose predecessor was purged, or that begins at or before the end of the oldest snapshot. The
+/// segments before that one hold nothing that is needed.
 fn walk_back(
     disk: &dyn Disk,
     dir: &Path,
     options: &WalOptions,
     seqs: &BTreeSet<u64>,
     newest: u64,
+    oldest_snapshot: Index,
 ) -> Result<Vec<Header>, OpenError> {
     let mut chain = Vec::new();
     let mut seq = newest;
@@ -172,7 +183,8 @@ fn walk_back(
         if header.seq != seq || header.previous.is_some_and(|p| p.seq >= seq) {
             return Err(damaged(&path, 0, DamageKind::Contents("a segment under another one's name")));
         }
-        let previous = header.previous;
+        // The snapshot's last entry itself is read, so that its term can be compared.
+        let previous = header.previous.filter(|_| header.base.index >= oldest_snapshot);
         chain.push(header);
         match previous {
             Some(previous) if seqs.contains(&previous.seq) => seq = previous.seq,

@@ -1,17 +1,20 @@
 //! Removes old segments such that their records never reappear. Owns purge and reset of the log. Does not own the decision which
 //! entries may be purged (the core).
 //!
-//! Only the oldest segments are removed, in order, so the remaining segments always hold a contiguous end of the log. One file is
-//! kept and overwritten by the next segment, whose header has a salt that no old frame has.
+//! Only the oldest segments are purged, in order, so the remaining segments always hold a contiguous end of the log. A few purged
+//! segments keep their names and contents until new segments overwrite their files, whose headers have salts that no old frame has.
+//! To a start, also one of an earlier program, they are a longer log.
+
+use std::path::{Path, PathBuf};
 
 use raft::{EntryId, Index};
 
 use crate::error::StorageError;
 use crate::wal::Wal;
-use crate::wal::segment::{SPARE, Segment};
+use crate::wal::segment::Segment;
 
 impl Wal {
-    /// Removes the segments that hold only entries below `first_kept`. The newest segment always stays.
+    /// Purges the segments that hold only entries below `first_kept`. The newest segment always stays.
     pub(crate) fn purge(&mut self, first_kept: Index) -> Result<(), StorageError> {
         self.latch.check()?;
         debug_assert!(first_kept <= self.last.index.next(), "a purge below {} of a log that ends before", first_kept.0);
@@ -23,38 +26,51 @@ impl Wal {
             self.extents.purge_through(newest.header.seq);
         }
         debug_assert!(!self.segments.is_empty(), "the newest segment stays, because it holds the end of the log");
-        self.retire(superseded)
+        for segment in superseded {
+            self.reads.close(segment.header.seq);
+            self.recyclable.push_back(segment.path);
+        }
+        let surplus = self.recyclable.len().saturating_sub(self.options.recycled_segments);
+        let surplus = self.recyclable.drain(..surplus).collect();
+        self.remove(surplus)
     }
 
     /// Starts the log anew after `base`. All entries in the log before the call are superseded.
     pub(crate) fn reset(&mut self, base: EntryId) -> Result<(), StorageError> {
         self.latch.check()?;
         self.next_segment(Some(base), 0)?;
+        let purged = std::mem::take(&mut self.recyclable);
+        self.remove(purged.into())?;
         debug_assert_eq!((self.last, self.segments.len()), (base, 1), "the log is empty after its base");
         Ok(())
     }
 
-    /// Keeps one file as the spare file and removes the others. The directory is synced: otherwise a power loss could bring back
-    /// the name of a segment whose file the next segment has overwritten.
-    pub(crate) fn retire(&mut self, superseded: Vec<Segment>) -> Result<(), StorageError> {
-        if superseded.is_empty() {
+    /// Removes segments that a new segment superseded. They are not kept: if the newest segment were lost, they would look like the
+    /// log.
+    pub(crate) fn discard(&mut self, superseded: Vec<Segment>) -> Result<(), StorageError> {
+        for segment in &superseded {
+            self.reads.close(segment.header.seq);
+        }
+        self.remove(superseded.into_iter().map(|segment| segment.path).collect())
+    }
+
+    fn remove(&self, paths: Vec<PathBuf>) -> Result<(), StorageError> {
+        if paths.is_empty() {
             return Ok(());
         }
-        for segment in superseded {
-            self.reads.close(segment.header.seq);
-            debug_assert!(
-                self.segments.iter().all(|held| held.path != segment.path),
-                "segment {} still holds a part of the log",
-                segment.header.seq
-            );
-            if self.spare.is_none() {
-                let spare = self.dir.join(SPARE);
-                self.latch.guard("rename", &segment.path, self.disk.rename(&segment.path, &spare))?;
-                self.spare = Some(spare);
-            } else {
-                self.latch.guard("remove", &segment.path, self.disk.remove(&segment.path))?;
-            }
+        for path in &paths {
+            debug_assert!(self.segments.iter().all(|held| held.path != *path), "{} is needed", path.display());
+            self.latch.guard("remove", path, self.disk.remove(path))?;
         }
         self.latch.guard("sync", &self.dir, self.disk.sync_dir(&self.dir))
+    }
+
+    /// Renames the oldest purged segment to `draft`, if there is one, and returns whether there is one. The directory is synced before
+    /// the file is overwritten: otherwise a power loss could bring back its old name, and a start would find damage.
+    pub(crate) fn recycle(&mut self, draft: &Path) -> Result<bool, StorageError> {
+        let Some(oldest) = self.recyclable.pop_front() else { return Ok(false) };
+        self.latch.guard("rename", &oldest, self.disk.rename(&oldest, draft))?;
+        self.latch.guard("sync", &self.dir, self.disk.sync_dir(&self.dir))?;
+        Ok(true)
     }
 }

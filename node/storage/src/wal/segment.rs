@@ -56,7 +56,7 @@ const UNITS: RangeInclusive<u64> = PAGE as u64..=65536;
 const ENDING: &str = ".wal";
 /// Name of a segment that is being created.
 pub(crate) const DRAFT: &str = "next.tmp";
-/// Name of an old segment that waits to be overwritten.
+/// Name of an old segment in directories of earlier versions, in which it waited to be overwritten. A start removes it.
 pub(crate) const SPARE: &str = "spare.old";
 
 /// Minimum and maximum number of bytes that are filled with zeros at a time. The number grows with the segment, so that the log
@@ -263,7 +263,7 @@ impl Wal {
         self.segments.push(Segment { header, path, max_index: None, end, chain });
         self.active = Some(Active { file, allocated });
         self.assert_consistent();
-        self.retire(superseded)
+        self.discard(superseded)
     }
 
     /// Writes a frame after the last batch of the previous segment, so that a start notices if the newest segment is missing. The
@@ -301,20 +301,17 @@ impl Wal {
         }
     }
 
-    /// Prepares the file of the next segment, from the spare file or as a new file. The file is at least `needed` bytes long.
+    /// Prepares the file of the next segment, from a purged segment or as a new file. The file is at least `needed` bytes long.
     fn draft(&mut self, draft: &Path, needed: u64) -> Result<(Box<dyn DiskFile>, u64), StorageError> {
-        let recycled = self.spare.take();
-        let file = match &recycled {
-            Some(spare) => {
-                self.latch.guard("rename", spare, self.disk.rename(spare, draft))?;
-                self.latch.guard("open", draft, self.disk.open(draft))?
-            }
-            None => match self.disk.create(draft) {
+        let file = if self.recycle(draft)? {
+            self.latch.guard("open", draft, self.disk.open(draft))?
+        } else {
+            match self.disk.create(draft) {
                 Err(e) if is_full(&e) => {
                     return Err(StorageError::Full { path: draft.to_owned() });
                 }
                 other => self.latch.guard("create", draft, other)?,
-            },
+            }
         };
         let exists = self.latch.guard("measure", draft, file.size())?;
         let (bytes, unit) = (self.options.segment_bytes, self.unit());
