@@ -436,6 +436,27 @@ mod tests {
         assert_eq!(groups, [2, 2, 1, 1]);
     }
 
+    /// Otherwise the apply thread would wait for space, too, and could not free any.
+    #[test]
+    fn on_a_full_disk_a_read_comes_before_the_write() {
+        let (disk, slot) = (MemoryDisk::new(), Slot::default());
+        let mut writer = LogWriter::new(storage(&disk), shared());
+        writer.add(&mut (1..=4).map(persist).collect());
+        while !writer.is_idle() {
+            writer.advance().unwrap();
+        }
+        disk.limit_bytes(Some(disk.used_bytes()));
+        let read = LogJob::Read {
+            from: Index(2),
+            through: Index(4),
+            bytes: usize::MAX,
+            into: ReadTarget::Apply(slot.clone()),
+        };
+        writer.add(&mut vec![persist(5), persist(6), persist(7), read]);
+        assert!(matches!(writer.advance(), Ok(Some(LogJob::Read { .. }))), "the read waited for space");
+        assert_eq!(slot.wait().iter().map(|entry| entry.id.index.0).collect::<Vec<_>>(), [2, 3, 4]);
+    }
+
     #[test]
     fn a_stopping_member_does_not_wait_for_space() {
         let (disk, jobs) = (MemoryDisk::new(), Arc::new(Mailbox::default()));

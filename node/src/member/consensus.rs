@@ -112,8 +112,7 @@ fn core_config(config: &Config, id: MemberId) -> raft::Config {
         max_append_bytes: MIB,
         max_inflight_messages: 256,
         max_inflight_bytes: 16 * MIB,
-        // The older entries stay in memory until they are purged.
-        limits: Limits { log_bytes: usize::MAX, ..Limits::default() },
+        limits: Limits::default(),
         catch_up_entries: 64,
         transfer_timeout: args.election_timeout.max(Duration::from_millis(500)),
         seed: random::number(),

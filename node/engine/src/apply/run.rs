@@ -297,6 +297,7 @@ mod tests {
     use crate::observer::{Observer, Unobserved};
     use crate::propose::pending;
     use crate::reply::{ReplyLaneId, Waiter};
+    use crate::slot::Slot;
     use crate::status::{Phase, Status};
 
     const TIMEOUT: Duration = Duration::from_secs(60);
@@ -345,6 +346,22 @@ mod tests {
         installed.set(());
         thread.join().unwrap().unwrap();
         assert_eq!(shared.published.load().applied, Index(5));
+    }
+
+    #[test]
+    fn entries_that_are_read_from_the_disk_are_applied_in_their_place() {
+        let shared = shared(Box::new(Unobserved));
+        let mut applier = applier(&shared);
+        let entry = |index| Entry { id: id(index), time_ms: index * 10, payload: Payload::Noop };
+        let slot = Slot::default();
+        applier.queue.push(ApplyJob::Stored(slot.clone()));
+        applier.queue.push(ApplyJob::Entries(vec![entry(3)]));
+        assert!(!applier.has_work(), "entry 3 would be applied before entries 1 and 2");
+        slot.set(vec![entry(1), entry(2)]);
+        assert!(applier.has_work());
+        applier.step().unwrap();
+        let published = shared.published.load();
+        assert_eq!((published.applied, published.time_ms), (Index(3), 30));
     }
 
     /// Keeps the outcomes that the applier reports.

@@ -256,6 +256,13 @@ impl Log {
 
     /// Breaks an invariant, so that a test can check that the assertion fails.
     #[cfg(test)]
+    pub(crate) fn corrupt_base(&mut self) {
+        (self.base, self.base_end) = (self.last().index, self.end());
+        self.entries.clear();
+    }
+
+    /// Breaks an invariant, so that a test can check that the assertion fails.
+    #[cfg(test)]
     pub(crate) fn corrupt_entries(&mut self) {
         self.entries.pop_back();
     }
