@@ -5,22 +5,39 @@
 //! second run writes the fields. In the encoding, the size of a nested message precedes the message. The first run
 //! therefore keeps the sizes of nested messages in a queue for the second run.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use mvcc::{DeleteRangeResult, KeyValue, OpResult, PutResult, RangeResult, TxnResult};
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 use tonic::Status;
 
-use crate::grpc::frame;
+use crate::framed::{Framed, Pinned, Version};
+use crate::grpc::{self, FRAME_HEADER_BYTES, frame};
 use crate::header::Header;
+
+/// Maximum size of an answer that is encoded at once, in bytes. A larger one refers to the stored versions.
+const WHOLE_BYTES_MAX: usize = 64 << 10;
 
 /// Encodes and frames an answer.
 ///
 /// # Errors
 /// Returns an error if the answer is larger than a frame may be. Nothing was encoded.
-pub(super) fn framed(message: &impl Message) -> Result<Bytes, Status> {
+pub(super) fn framed(message: &impl Message) -> Result<Framed, Status> {
     let mut measure = Measure::default();
     message.describe(&mut measure);
-    frame(measure.bytes, |out| message.describe(&mut Write { out, sizes: measure.sizes.into_iter() }))
+    let sizes = measure.sizes.into_iter();
+    if measure.bytes <= WHOLE_BYTES_MAX {
+        let write = |out: &mut BytesMut| message.describe(&mut Write { out, sizes, versions: None });
+        return frame(measure.bytes, write).map(Framed::Whole);
+    }
+    let header = grpc::header(measure.bytes)?;
+    let mut literal = BytesMut::with_capacity(FRAME_HEADER_BYTES + measure.bytes - measure.version_bytes);
+    literal.put_slice(&header);
+    let mut write = Write { out: &mut literal, sizes, versions: Some(Vec::with_capacity(measure.versions)) };
+    message.describe(&mut write);
+    let versions = write.versions.unwrap_or_default();
+    let pinned = Pinned::new(literal.freeze(), versions);
+    debug_assert_eq!(pinned.remaining(), FRAME_HEADER_BYTES + measure.bytes, "the answer was measured");
+    Ok(Framed::Pinned(pinned))
 }
 
 /// Size of an encoded answer in bytes, without its frame.
@@ -43,7 +60,7 @@ impl Message for (Header, &RangeResult) {
         let (header, result) = self;
         sink.header(header);
         for kv in &result.kvs {
-            sink.bytes(2, kv.encoded());
+            sink.version(2, kv);
         }
         sink.number(3, u64::from(result.more));
         sink.number(4, result.count);
@@ -69,7 +86,7 @@ impl Message for Chunk<'_> {
             sink.header(header);
         }
         for kv in self.kvs {
-            sink.bytes(2, kv.encoded());
+            sink.version(2, kv);
         }
         sink.number(3, u64::from(self.more));
         sink.number(4, self.count);
@@ -92,7 +109,7 @@ impl Message for (Header, &PutResult) {
         let (header, result) = self;
         sink.header(header);
         if let Some(kv) = &result.prev_kv {
-            sink.bytes(2, kv.encoded());
+            sink.version(2, kv);
         }
     }
 }
@@ -104,7 +121,7 @@ impl Message for (Header, &DeleteRangeResult) {
         sink.header(header);
         sink.number(2, result.deleted);
         for kv in &result.prev_kvs {
-            sink.bytes(3, kv.encoded());
+            sink.version(3, kv);
         }
     }
 }
@@ -147,6 +164,8 @@ pub(super) trait Sink: Sized {
     fn number(&mut self, field: u32, value: u64);
     /// Adds bytes or an encoded message, even if they are empty.
     fn bytes(&mut self, field: u32, bytes: &[u8]);
+    /// Adds a stored version of a key.
+    fn version(&mut self, field: u32, version: &KeyValue);
     /// Adds a nested message.
     fn message(&mut self, field: u32, message: &impl Message);
 
@@ -174,6 +193,8 @@ fn put_number(out: &mut impl BufMut, field: u32, value: u64) {
 #[derive(Default)]
 struct Measure {
     bytes: usize,
+    versions: usize,
+    version_bytes: usize,
     /// Sizes of nested messages, in the order in which the messages begin.
     sizes: Vec<usize>,
 }
@@ -187,6 +208,12 @@ impl Sink for Measure {
 
     fn bytes(&mut self, field: u32, bytes: &[u8]) {
         self.bytes += key_len(field) + encoded_len_varint(bytes.len() as u64) + bytes.len();
+    }
+
+    fn version(&mut self, field: u32, version: &KeyValue) {
+        self.versions += 1;
+        self.version_bytes += version.encoded().len();
+        self.bytes(field, version.encoded());
     }
 
     fn message(&mut self, field: u32, message: &impl Message) {
@@ -203,6 +230,8 @@ impl Sink for Measure {
 struct Write<'a> {
     out: &'a mut BytesMut,
     sizes: std::vec::IntoIter<usize>,
+    /// Versions that are not copied; `None` if all are.
+    versions: Option<Vec<Version>>,
 }
 
 impl Sink for Write<'_> {
@@ -214,6 +243,13 @@ impl Sink for Write<'_> {
         encode_key(field, WireType::LengthDelimited, self.out);
         encode_varint(bytes.len() as u64, self.out);
         self.out.put_slice(bytes);
+    }
+
+    fn version(&mut self, field: u32, version: &KeyValue) {
+        let Some(versions) = &mut self.versions else { return self.bytes(field, version.encoded()) };
+        encode_key(field, WireType::LengthDelimited, self.out);
+        encode_varint(version.encoded().len() as u64, self.out);
+        versions.push(Version { at: self.out.len(), version: version.clone() });
     }
 
     fn message(&mut self, field: u32, message: &impl Message) {
@@ -231,11 +267,13 @@ mod tests {
     use proto::etcdserverpb as pb;
     use proto::mvccpb;
 
+    use super::Message as _;
     use super::*;
 
     const HEADER: Header = Header { cluster_id: u64::MAX, member_id: 1, revision: 300, raft_term: 7 };
 
-    fn decoded<M: Message + Default>(framed: &Bytes) -> M {
+    fn decoded<M: Message + Default>(framed: Framed) -> M {
+        let framed = framed.whole();
         let length = u32::from_be_bytes(framed[1..5].try_into().unwrap()) as usize;
         assert_eq!((framed[0], framed.len()), (0, 5 + length));
         M::decode(&framed[5..]).unwrap()
@@ -272,7 +310,7 @@ mod tests {
         let result = store.view().range(&Range { limit: 1, ..all() }).unwrap();
         let expected =
             pb::RangeResponse { header: Some(HEADER.into()), kvs: vec![stored("a", "1", 2)], more: true, count: 2 };
-        assert_eq!(decoded::<pb::RangeResponse>(&framed(&(HEADER, &result)).unwrap()), expected);
+        assert_eq!(decoded::<pb::RangeResponse>(framed(&(HEADER, &result)).unwrap()), expected);
     }
 
     #[test]
@@ -283,7 +321,7 @@ mod tests {
             panic!("a put answers with a put");
         };
         let expected = pb::PutResponse { header: Some(HEADER.into()), prev_kv: Some(stored("a", "1", 2)) };
-        assert_eq!(decoded::<pb::PutResponse>(&framed(&(HEADER, &result)).unwrap()), expected);
+        assert_eq!(decoded::<pb::PutResponse>(framed(&(HEADER, &result)).unwrap()), expected);
 
         let delete = DeleteRange { key: "a".into(), prev_kv: true, ..DeleteRange::default() };
         let Response::DeleteRange(result) = applied(&mut store, Command::DeleteRange(delete)) else {
@@ -291,7 +329,7 @@ mod tests {
         };
         let before = mvccpb::KeyValue { mod_revision: 3, version: 2, ..stored("a", "2", 2) };
         let expected = pb::DeleteRangeResponse { header: Some(HEADER.into()), deleted: 1, prev_kvs: vec![before] };
-        assert_eq!(decoded::<pb::DeleteRangeResponse>(&framed(&(HEADER, &result)).unwrap()), expected);
+        assert_eq!(decoded::<pb::DeleteRangeResponse>(framed(&(HEADER, &result)).unwrap()), expected);
     }
 
     #[test]
@@ -321,7 +359,7 @@ mod tests {
                 op(R::ResponseTxn(nested)),
             ],
         };
-        assert_eq!(decoded::<pb::TxnResponse>(&framed(&(HEADER, &result)).unwrap()), expected);
+        assert_eq!(decoded::<pb::TxnResponse>(framed(&(HEADER, &result)).unwrap()), expected);
     }
 
     #[test]
@@ -334,15 +372,47 @@ mod tests {
             pb::RangeResponse { header: Some(HEADER.into()), kvs: vec![stored("a", "1", 2)], more: true, count: 9 };
         assert_eq!(encoded_bytes(&last), response.encoded_len());
         let expected = pb::RangeStreamResponse { range_response: Some(response) };
-        assert_eq!(decoded::<pb::RangeStreamResponse>(&framed(&Streamed(last)).unwrap()), expected);
+        assert_eq!(decoded::<pb::RangeStreamResponse>(framed(&Streamed(last)).unwrap()), expected);
         let middle = Chunk { header: None, kvs: &[], more: false, count: 0 };
         let expected = pb::RangeStreamResponse { range_response: Some(pb::RangeResponse::default()) };
-        assert_eq!(decoded::<pb::RangeStreamResponse>(&framed(&Streamed(middle)).unwrap()), expected);
+        assert_eq!(decoded::<pb::RangeStreamResponse>(framed(&Streamed(middle)).unwrap()), expected);
+    }
+
+    /// Small values are shorter than what refers to them, and large ones span several pieces.
+    #[test]
+    fn a_large_answer_equals_one_that_is_encoded_at_once() {
+        let mut store = Store::new();
+        for number in 0..300 {
+            let value = "v".repeat(number * number % 3_001);
+            applied(&mut store, Command::Put(put_of(&format!("key-{number:03}"), &value)));
+        }
+        let ranges = vec![Op::Range(all()), Op::Range(Range { limit: 3, ..all() })];
+        let nested = Txn { success: ranges.clone(), ..Txn::default() };
+        let ops = [ranges, vec![Op::Txn(nested), Op::Put(Put { prev_kv: true, ..put_of("key-299", "") })]].concat();
+        let Response::Txn(result) = applied(&mut store, Command::Txn(Txn { success: ops, ..Txn::default() })) else {
+            panic!("a transaction answers with a transaction");
+        };
+        let message = (HEADER, &result);
+        let mut measure = Measure::default();
+        message.describe(&mut measure);
+        let sizes = measure.sizes.into_iter();
+        let at_once = frame(measure.bytes, |out| message.describe(&mut Write { out, sizes, versions: None })).unwrap();
+        for size in [1, 2, 7, 100, 16_384, usize::MAX] {
+            let mut pinned = framed(&message).unwrap();
+            assert!(matches!(pinned, Framed::Pinned(_)));
+            let mut pieces = BytesMut::new();
+            while pinned.remaining() > 0 {
+                let piece = pinned.take(size);
+                assert!(!piece.is_empty() && piece.len() <= size);
+                pieces.put_slice(&piece);
+            }
+            assert!(pieces == at_once, "{size} bytes at a time");
+        }
     }
 
     #[test]
     fn a_compaction_response_is_a_header() {
         let expected = pb::CompactionResponse { header: Some(HEADER.into()) };
-        assert_eq!(decoded::<pb::CompactionResponse>(&framed(&HEADER).unwrap()), expected);
+        assert_eq!(decoded::<pb::CompactionResponse>(framed(&HEADER).unwrap()), expected);
     }
 }

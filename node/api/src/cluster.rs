@@ -4,12 +4,12 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use proto::etcdserverpb as pb;
 use raft::Configuration;
 use tonic::Status;
 
 use crate::admission::{Admitted, Answerer, Call, CallContext};
+use crate::framed::Framed;
 use crate::grpc::frame_message;
 use crate::parse::Consistency;
 use crate::status::Refusal;
@@ -19,7 +19,7 @@ const STATUS_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Interval between checks of the status.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-pub(super) async fn member_list(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
+pub(super) async fn member_list(context: &CallContext, call: &Call) -> Result<Framed, Status> {
     let request = call.decode::<pb::MemberListRequest>()?;
     let mut admitted = context.admit(call, Answerer::Voter)?;
     if request.linearizable {
@@ -70,7 +70,7 @@ fn urls(url: &str) -> Vec<String> {
 }
 
 /// Refuses `MemberAdd`, `MemberRemove`, `MemberUpdate` and `MemberPromote`.
-pub(super) fn refuse_change(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
+pub(super) fn refuse_change(context: &CallContext, call: &Call) -> Result<Framed, Status> {
     context.admit(call, Answerer::Voter)?;
     Err(Refusal::MembershipManaged.into())
 }

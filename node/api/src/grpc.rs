@@ -9,8 +9,11 @@ use std::pin::Pin;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::Stream;
-use http::{HeaderMap, HeaderValue, header};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
 use tonic::{Code, Status};
+
+use crate::framed::Framed;
 
 /// Size of a frame's header, in bytes: compression flag and length.
 pub(super) const FRAME_HEADER_BYTES: usize = 5;
@@ -18,12 +21,12 @@ pub(super) const FRAME_HEADER_BYTES: usize = 5;
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
 /// Encoded messages, each with its frame header. An error ends the stream, and the status of the error is sent.
-pub(super) type Messages = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
+pub(super) type Messages = Pin<Box<dyn Stream<Item = Result<Framed, Status>> + Send>>;
 
 /// Returns whether the headers of a request announce gRPC.
 #[must_use]
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
-    let Some(kind) = headers.get(header::CONTENT_TYPE) else { return false };
+    let Some(kind) = headers.get(CONTENT_TYPE) else { return false };
     let Some(rest) = kind.as_bytes().strip_prefix(b"application/grpc") else { return false };
     matches!(rest.first(), None | Some(b'+' | b';'))
 }
@@ -31,14 +34,14 @@ pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
 /// The headers of an answer with messages.
 #[must_use]
 pub(super) fn headers() -> HeaderMap {
-    HeaderMap::from_iter([(header::CONTENT_TYPE, GRPC)])
+    HeaderMap::from_iter([(CONTENT_TYPE, GRPC)])
 }
 
 /// The headers of an answer that is a status and has no message.
 #[must_use]
 pub(super) fn refusal(status: &Status) -> HeaderMap {
     let mut headers = trailers(Some(status));
-    headers.insert(header::CONTENT_TYPE, GRPC);
+    headers.insert(CONTENT_TYPE, GRPC);
     headers
 }
 
@@ -66,27 +69,36 @@ pub(super) fn trailers(failure: Option<&Status>) -> HeaderMap {
 /// # Errors
 /// Returns an error if the message is longer than a frame can contain.
 pub(super) fn frame(size: usize, write: impl FnOnce(&mut BytesMut)) -> Result<Bytes, Status> {
+    let header = header(size)?;
+    let mut out = BytesMut::with_capacity(FRAME_HEADER_BYTES + size);
+    out.put_slice(&header);
+    write(&mut out);
+    debug_assert_eq!(out.len(), FRAME_HEADER_BYTES + size, "the message was measured");
+    Ok(out.freeze())
+}
+
+/// The header of a message of this size.
+///
+/// # Errors
+/// Returns an error if the message is longer than a frame can contain.
+pub(super) fn header(size: usize) -> Result<[u8; FRAME_HEADER_BYTES], Status> {
     // etcd has the same limit for sending: the largest signed 32-bit number.
-    if i32::try_from(size).is_err() {
+    let Ok(length) = i32::try_from(size) else {
         return Err(Status::new(
             Code::ResourceExhausted,
             format!("grpc: trying to send message larger than max ({size} vs. {})", i32::MAX),
         ));
-    }
-    let mut out = BytesMut::with_capacity(FRAME_HEADER_BYTES + size);
-    out.put_u8(0);
-    out.put_u32(size as u32);
-    write(&mut out);
-    debug_assert_eq!(out.len(), FRAME_HEADER_BYTES + size, "the message was measured");
-    Ok(out.freeze())
+    };
+    let [a, b, c, d] = length.to_be_bytes();
+    Ok([0, a, b, c, d])
 }
 
 /// Frames one generated message.
 ///
 /// # Errors
 /// Returns an error if the message is longer than a frame can contain.
-pub(super) fn frame_message(message: &impl prost::Message) -> Result<Bytes, Status> {
-    frame(message.encoded_len(), |out| message.encode_raw(out))
+pub(super) fn frame_message(message: &impl prost::Message) -> Result<Framed, Status> {
+    frame(message.encoded_len(), |out| message.encode_raw(out)).map(Framed::Whole)
 }
 
 #[cfg(test)]
@@ -102,7 +114,7 @@ mod tests {
             ("application/grpc-web", false),
             ("application/json", false),
         ] {
-            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]);
             assert_eq!(is_grpc(&headers), expected, "{kind}");
         }
         assert!(!is_grpc(&HeaderMap::new()));

@@ -4,12 +4,12 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use bytes::Bytes;
 use engine::status::Status as MemberStatus;
 use futures::stream;
 use tonic::Status;
 
 use crate::admission::{Call, CallContext};
+use crate::framed::Framed;
 use crate::grpc::{Messages, frame_message};
 use crate::status::Refusal;
 
@@ -48,12 +48,12 @@ impl Health {
         if status.serving().is_ok() && !status.draining { Health::Serving } else { Health::NotServing }
     }
 
-    fn message(self) -> Result<Bytes, Status> {
+    fn message(self) -> Result<Framed, Status> {
         frame_message(&CheckResponse { status: self as i32 })
     }
 }
 
-pub(super) fn check(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
+pub(super) fn check(context: &CallContext, call: &Call) -> Result<Framed, Status> {
     let request = call.decode::<CheckRequest>()?;
     let admitted = context.admit_in_any_phase(call)?;
     if !request.service.is_empty() {
@@ -62,7 +62,7 @@ pub(super) fn check(context: &CallContext, call: &Call) -> Result<Bytes, Status>
     Health::of(&admitted.status).message()
 }
 
-pub(super) fn list(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
+pub(super) fn list(context: &CallContext, call: &Call) -> Result<Framed, Status> {
     let admitted = context.admit_in_any_phase(call)?;
     let response = CheckResponse { status: Health::of(&admitted.status) as i32 };
     frame_message(&ListResponse { statuses: HashMap::from([(String::new(), response)]) })
@@ -113,11 +113,11 @@ mod tests {
 
     #[test]
     fn messages_are_encoded_as_in_grpc_health() {
-        assert_eq!(Health::Serving.message().unwrap(), &b"\0\0\0\0\x02\x08\x01"[..]);
+        assert_eq!(Health::Serving.message().unwrap().whole(), &b"\0\0\0\0\x02\x08\x01"[..]);
         let list = ListResponse {
             statuses: HashMap::from([(String::new(), CheckResponse { status: Health::NotServing as i32 })]),
         };
         // The map has one entry. Its empty key is omitted, and its value is the message in field 2.
-        assert_eq!(frame_message(&list).unwrap(), &b"\0\0\0\0\x06\x0a\x04\x12\x02\x08\x02"[..]);
+        assert_eq!(frame_message(&list).unwrap().whole(), &b"\0\0\0\0\x06\x0a\x04\x12\x02\x08\x02"[..]);
     }
 }

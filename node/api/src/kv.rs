@@ -8,11 +8,12 @@ use tonic::Status;
 
 use crate::admission::{Admitted, Answerer, Call, CallContext, refuse_expensive};
 use crate::answer::framed;
+use crate::framed::Framed;
 use crate::observer::{PendingRequest, Request};
 use crate::parse::{self, Consistency};
 use crate::status::Refusal;
 
-pub(super) async fn put(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
+pub(super) async fn put(context: &CallContext, call: &Call) -> Result<Framed, Status> {
     let request = call.decode::<pb::PutRequest>()?;
     let admitted = context.admit(call, Answerer::Voter)?;
     let command = Command::Put(parse::put(request));
@@ -25,7 +26,7 @@ pub(super) async fn put(context: &CallContext, call: &Call) -> Result<Bytes, Sta
     }
 }
 
-pub(super) async fn delete_range(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
+pub(super) async fn delete_range(context: &CallContext, call: &Call) -> Result<Framed, Status> {
     let request = call.decode::<pb::DeleteRangeRequest>()?;
     let admitted = context.admit(call, Answerer::Voter)?;
     let command = Command::DeleteRange(parse::delete_range(request));
@@ -37,7 +38,7 @@ pub(super) async fn delete_range(context: &CallContext, call: &Call) -> Result<B
     }
 }
 
-pub(super) async fn txn(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
+pub(super) async fn txn(context: &CallContext, call: &Call) -> Result<Framed, Status> {
     let request = call.decode::<pb::TxnRequest>()?;
     let admitted = context.admit(call, Answerer::Voter)?;
     let (txn, consistency) = parse::txn(request);
@@ -61,7 +62,7 @@ async fn read_only_txn(
     admitted: &Admitted,
     txn: &mvcc::Txn,
     consistency: Consistency,
-) -> Result<Bytes, Status> {
+) -> Result<Framed, Status> {
     txn.validate().map_err(Refusal::from)?;
     let pending = PendingRequest::begin(&*context.observer, Request::ReadonlyTxn);
     let published = context.read(consistency).await?;
@@ -72,7 +73,7 @@ async fn read_only_txn(
     framed(&(admitted.header().at(published.view.revision()), &result))
 }
 
-pub(super) async fn range(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
+pub(super) async fn range(context: &CallContext, call: &Call) -> Result<Framed, Status> {
     let request = call.decode::<pb::RangeRequest>()?;
     let consistency = Consistency::of(request.serializable);
     let answerer = match consistency {
@@ -91,7 +92,7 @@ pub(super) async fn range(context: &CallContext, call: &Call) -> Result<Bytes, S
     framed(&(admitted.header().at(result.revision), &result))
 }
 
-pub(super) async fn compact(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
+pub(super) async fn compact(context: &CallContext, call: &Call) -> Result<Framed, Status> {
     let request = call.decode::<pb::CompactionRequest>()?;
     let admitted = context.admit(call, Answerer::Voter)?;
     let command = Command::Compact(parse::compact(&request));

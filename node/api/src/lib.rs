@@ -14,6 +14,7 @@
 mod admission;
 mod answer;
 mod cluster;
+mod framed;
 mod grpc;
 mod grpc_health;
 mod header;

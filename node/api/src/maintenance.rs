@@ -1,7 +1,6 @@
 //! etcd's Maintenance service. Owns the steps of its calls: parse, admit, call the engine, answer. Does not own
 //! decisions (`engine`).
 
-use bytes::Bytes;
 use mvcc::{Alarm, AlarmAction, AlarmChange, AlarmKind, Command, Response, View};
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::alarm_request::AlarmAction as WireAction;
@@ -10,6 +9,7 @@ use tokio::sync::Mutex;
 use tonic::Status;
 
 use crate::admission::{Admitted, Answerer, Call, CallContext};
+use crate::framed::Framed;
 use crate::grpc::frame_message;
 use crate::observer::Request;
 use crate::parse::Consistency;
@@ -21,7 +21,7 @@ const ALARMS_MAX: usize = 64;
 /// Held while an alarm of a client is raised.
 static ACTIVATION: Mutex<()> = Mutex::const_new(());
 
-pub(super) fn status(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
+pub(super) fn status(context: &CallContext, call: &Call) -> Result<Framed, Status> {
     call.decode::<pb::StatusRequest>()?;
     let admitted = context.admit(call, Answerer::AnyMember)?;
     let member = &admitted.status;
@@ -62,7 +62,7 @@ fn alarm_text(alarm: Alarm) -> String {
     if alarm.member == 0 { format!("alarm:{kind}") } else { format!("memberID:{} alarm:{kind}", alarm.member) }
 }
 
-pub(super) async fn alarm(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
+pub(super) async fn alarm(context: &CallContext, call: &Call) -> Result<Framed, Status> {
     let request = call.decode::<pb::AlarmRequest>()?;
     let admitted = context.admit(call, Answerer::Voter)?;
     let action = WireAction::try_from(request.action).map_err(|_| Refusal::UnknownAlarm)?;
@@ -92,7 +92,7 @@ async fn change_alarm(
     admitted: &Admitted,
     action: AlarmAction,
     alarm: Alarm,
-) -> Result<Bytes, Status> {
+) -> Result<Framed, Status> {
     // One at a time, so that calls at the same time do not exceed the limit together.
     let _turn = match action {
         AlarmAction::Activate => Some(ACTIVATION.lock().await),
@@ -121,7 +121,7 @@ async fn change_alarm(
     })
 }
 
-fn respond(admitted: &Admitted, view: &View, alarms: impl IntoIterator<Item = Alarm>) -> Result<Bytes, Status> {
+fn respond(admitted: &Admitted, view: &View, alarms: impl IntoIterator<Item = Alarm>) -> Result<Framed, Status> {
     frame_message(&pb::AlarmResponse {
         header: Some(admitted.header().at(view.revision()).into()),
         alarms: alarms.into_iter().map(wire_alarm).collect(),
@@ -147,14 +147,14 @@ fn wire_alarm(alarm: Alarm) -> pb::AlarmMember {
 
 /// Answers with the hash of the store at the newest revision. etcd hashes the file of its storage engine instead.
 /// Here, members with equal content have equal hashes.
-pub(super) fn hash(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
+pub(super) fn hash(context: &CallContext, call: &Call) -> Result<Framed, Status> {
     call.decode::<pb::HashRequest>()?;
     let admitted = context.admit(call, Answerer::Voter)?;
     let result = context.handle.published().view.hash_kv(0).map_err(Refusal::from)?;
     frame_message(&pb::HashResponse { header: Some(admitted.header().at(result.revision).into()), hash: result.hash })
 }
 
-pub(super) fn hash_kv(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
+pub(super) fn hash_kv(context: &CallContext, call: &Call) -> Result<Framed, Status> {
     let request = call.decode::<pb::HashKvRequest>()?;
     let admitted = context.admit(call, Answerer::Voter)?;
     let result = context.handle.published().view.hash_kv(request.revision).map_err(Refusal::from)?;
@@ -166,7 +166,7 @@ pub(super) fn hash_kv(context: &CallContext, call: &Call) -> Result<Bytes, Statu
     })
 }
 
-pub(super) async fn move_leader(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
+pub(super) async fn move_leader(context: &CallContext, call: &Call) -> Result<Framed, Status> {
     let request = call.decode::<pb::MoveLeaderRequest>()?;
     let admitted = context.admit(call, Answerer::Voter)?;
     let member = &admitted.status;
@@ -185,14 +185,14 @@ pub(super) async fn move_leader(context: &CallContext, call: &Call) -> Result<By
 
 /// Succeeds without doing anything, because the store never fragments: it frees memory immediately, and the log is
 /// purged automatically.
-pub(super) fn defragment(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
+pub(super) fn defragment(context: &CallContext, call: &Call) -> Result<Framed, Status> {
     call.decode::<pb::DefragmentRequest>()?;
     context.admit(call, Answerer::Voter)?;
     frame_message(&pb::DefragmentResponse::default())
 }
 
 /// Refuses a method of etcd that this version does not implement.
-pub(super) fn refuse_absent(context: &CallContext, call: &Call, refusal: Refusal) -> Result<Bytes, Status> {
+pub(super) fn refuse_absent(context: &CallContext, call: &Call, refusal: Refusal) -> Result<Framed, Status> {
     context.admit(call, Answerer::Voter)?;
     Err(refusal.into())
 }

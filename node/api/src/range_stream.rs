@@ -4,13 +4,14 @@
 //! Each chunk is read when the client can receive it, therefore a slow client needs no buffer. No view is held between
 //! chunks. If the revision is compacted meanwhile, the stream ends with an error, as in etcd.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use mvcc::{KeyValue, Range, SortOrder, SortTarget};
 use proto::etcdserverpb as pb;
 use tonic::Status;
 
 use crate::admission::{Answerer, Call, CallContext};
 use crate::answer::{Chunk, Streamed, encoded_bytes, framed};
+use crate::framed::Framed;
 use crate::grpc::Messages;
 use crate::header::Header;
 use crate::parse::{self, Consistency};
@@ -77,7 +78,7 @@ impl Cursor {
         Cursor { rest: range, left, sent: 0, header, chunk_bytes_target, done: false }
     }
 
-    fn next(&mut self, view: &mvcc::View) -> Option<Result<Bytes, Status>> {
+    fn next(&mut self, view: &mvcc::View) -> Option<Result<Framed, Status>> {
         if self.done {
             return None;
         }
@@ -86,13 +87,13 @@ impl Cursor {
         Some(chunk)
     }
 
-    fn count(&mut self, view: &mvcc::View) -> Result<Bytes, Status> {
+    fn count(&mut self, view: &mvcc::View) -> Result<Framed, Status> {
         let result = view.range(&self.rest).map_err(Refusal::from)?;
         self.done = true;
         framed(&Streamed(Chunk { header: Some(self.header), kvs: &[], more: false, count: result.count }))
     }
 
-    fn keys(&mut self, view: &mvcc::View) -> Result<Bytes, Status> {
+    fn keys(&mut self, view: &mvcc::View) -> Result<Framed, Status> {
         if let Some(left) = self.left {
             self.rest.limit = self.rest.limit.min(left);
         }
@@ -131,6 +132,7 @@ impl Cursor {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use mvcc::{Command, Compact, Put, Store};
     use prost::Message;
 
@@ -152,13 +154,13 @@ mod tests {
         Range { key: "k".into(), range_end: "l".into(), ..Range::default() }
     }
 
-    fn decoded(chunk: &Bytes) -> pb::RangeResponse {
-        pb::RangeStreamResponse::decode(&chunk[5..]).unwrap().range_response.unwrap()
+    fn decoded(chunk: Framed) -> pb::RangeResponse {
+        pb::RangeStreamResponse::decode(&chunk.whole()[5..]).unwrap().range_response.unwrap()
     }
 
     fn streamed(store: &Store, range: Range, target: usize) -> Vec<pb::RangeResponse> {
         let mut cursor = Cursor::new(range, HEADER.at(store.view().revision()), target);
-        std::iter::from_fn(|| cursor.next(&store.view())).map(|chunk| decoded(&chunk.unwrap())).collect()
+        std::iter::from_fn(|| cursor.next(&store.view())).map(|chunk| decoded(chunk.unwrap())).collect()
     }
 
     /// etcd API `RangeStreamResponse`: the chunks contain disjoint keys in order, and only the last chunk has a
@@ -212,14 +214,14 @@ mod tests {
     fn a_stream_stays_at_its_revision_and_ends_when_that_is_compacted() {
         let mut store = store(100, 10);
         let mut cursor = Cursor::new(all(), HEADER, 1 << 20);
-        decoded(&cursor.next(&store.view()).unwrap().unwrap());
+        decoded(cursor.next(&store.view()).unwrap().unwrap());
         let put = Put { key: "k0015".into(), value: "new".into(), ..Put::default() };
         store.apply(1, &Command::Put(put)).unwrap();
-        let second = decoded(&cursor.next(&store.view()).unwrap().unwrap());
+        let second = decoded(cursor.next(&store.view()).unwrap().unwrap());
         assert_eq!(second.kvs[5].value, "vvvvvvvvvv");
 
         store.apply(1, &Command::Compact(Compact { revision: 102, physical: true })).unwrap();
-        let status = cursor.next(&store.view()).unwrap().unwrap_err();
+        let status = cursor.next(&store.view()).unwrap().err().unwrap();
         assert_eq!(status.message(), "etcdserver: mvcc: required revision has been compacted");
         assert!(cursor.next(&store.view()).is_none());
     }

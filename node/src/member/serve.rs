@@ -93,7 +93,10 @@ impl Serving {
     ) -> Result<(), StartError> {
         let limits = Limits { request_bytes_max: config.args.max_request_bytes };
         let settings = Settings { limits, quota_bytes: config.quota_bytes };
-        let connections = Connections::new(config.clients_max);
+        // The store may have dropped the versions that an answer keeps alive, so both together are limited to twice the
+        // quota.
+        let pinned = usize::try_from(config.quota_bytes).unwrap_or(usize::MAX);
+        let connections = Connections::new(config.clients_max, pinned);
         for (number, socket) in std::mem::take(&mut self.clients).into_iter().enumerate() {
             let listener = listen(socket).map_err(|source| StartError::System { what: "listen to clients", source })?;
             // Lane 0 is for calls from all other threads.
@@ -130,7 +133,7 @@ impl Serving {
 /// The connections to the port of members. Members do not authenticate themselves yet, so the number of connections is
 /// limited.
 fn incoming(listener: tokio::net::TcpListener) -> impl Stream<Item = std::io::Result<Watched>> {
-    futures::stream::unfold((listener, Connections::new(PEERS_MAX)), async |(listener, connections)| {
+    futures::stream::unfold((listener, Connections::new(PEERS_MAX, 0)), async |(listener, connections)| {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {

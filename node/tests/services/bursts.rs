@@ -20,4 +20,10 @@ async fn a_hundred_connections_write_a_megabyte_each_at_once() {
     });
     let refused: Vec<_> = futures::future::join_all(writes).await.into_iter().filter_map(Result::err).collect();
     assert!(refused.is_empty(), "{} of 100 failed: {:?}", refused.len(), refused[0]);
+
+    let range =
+        pb::RangeRequest { key: "key".into(), range_end: "kez".into(), limit: 3, ..pb::RangeRequest::default() };
+    let found = member.kv().await.range(range).await.expect("a large answer arrives").into_inner();
+    assert_eq!((found.count, found.kvs.len()), (100, 3));
+    assert!(found.kvs.iter().all(|kv| kv.value == vec![7; 1_000_000]), "the answer refers to the stored values");
 }

@@ -13,8 +13,12 @@ use http::{HeaderMap, Response};
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
+use super::capacity::Reserved;
+use super::connections::OpenCall;
 use super::traffic::{Piece, Traffic};
+use crate::framed::Framed;
 use crate::grpc::{self, Messages};
+use crate::status::Refusal;
 use crate::timeout::Pace;
 
 /// Number of bytes of one answer that wait to be written, at most.
@@ -22,8 +26,8 @@ pub(super) const PIECE_BYTES_MAX: usize = 64 << 10;
 
 /// The answer to one call.
 pub(crate) enum Answer {
-    /// One message, with its frame header.
-    One(Bytes),
+    /// One message.
+    One(Framed),
     /// Any number of messages, until the given time.
     Many(Messages, Option<Instant>),
 }
@@ -45,11 +49,13 @@ pub(super) enum Unsent {
 pub(super) struct Answers {
     respond: SendResponse<Piece>,
     traffic: Arc<Traffic>,
+    call: OpenCall,
 }
 
 impl Answers {
-    pub(super) fn new(respond: SendResponse<Piece>, traffic: Arc<Traffic>) -> Self {
-        Self { respond, traffic }
+    /// The call lasts until its answer was given to `h2` or given up.
+    pub(super) fn new(respond: SendResponse<Piece>, traffic: Arc<Traffic>, call: OpenCall) -> Self {
+        Self { respond, traffic, call }
     }
 
     /// Waits for the outcome of a call; `None` if the client cancels the call or disconnects.
@@ -66,7 +72,7 @@ impl Answers {
     ///
     /// # Errors
     /// Returns an error if it could not be sent completely. The client sees that the call has ended.
-    pub(super) async fn grpc(self, answer: Result<Answer, Status>) -> Result<(), Unsent> {
+    pub(super) async fn grpc(mut self, answer: Result<Answer, Status>) -> Result<(), Unsent> {
         match answer {
             Ok(Answer::One(message)) => self.one(message).await,
             Ok(Answer::Many(messages, until)) => self.many(messages, until).await,
@@ -77,15 +83,20 @@ impl Answers {
         }
     }
 
-    async fn one(self, message: Bytes) -> Result<(), Unsent> {
-        let traffic = Arc::clone(&self.traffic);
+    async fn one(mut self, message: Framed) -> Result<(), Unsent> {
+        let _memory = match memory(&self.call, &message).await {
+            Ok(memory) => memory,
+            Err(status) => {
+                self.begin(grpc::refusal(&status), true)?;
+                return Ok(());
+            }
+        };
         let mut stream = self.begin(grpc::headers(), false)?;
-        write(&mut stream, message, &traffic).await?;
+        write(&mut stream, message, &self.traffic).await?;
         Ok(stream.send_trailers(grpc::trailers(None))?)
     }
 
-    async fn many(self, mut messages: Messages, until: Option<Instant>) -> Result<(), Unsent> {
-        let traffic = Arc::clone(&self.traffic);
+    async fn many(mut self, mut messages: Messages, until: Option<Instant>) -> Result<(), Unsent> {
         let mut stream = self.begin(grpc::headers(), false)?;
         let mut expires = std::pin::pin!(async {
             match until {
@@ -102,11 +113,15 @@ impl Answers {
             };
             match next {
                 Some(Ok(message)) => {
+                    let _memory = match memory(&self.call, &message).await {
+                        Ok(memory) => memory,
+                        Err(status) => return Ok(stream.send_trailers(grpc::trailers(Some(&status)))?),
+                    };
                     let Some(until) = until else {
-                        write(&mut stream, message, &traffic).await?;
+                        write(&mut stream, message, &self.traffic).await?;
                         continue;
                     };
-                    if let Ok(written) = timeout_at(until, write(&mut stream, message, &traffic)).await {
+                    if let Ok(written) = timeout_at(until, write(&mut stream, message, &self.traffic)).await {
                         written?;
                     } else {
                         stream.send_reset(Reason::CANCEL);
@@ -125,25 +140,34 @@ impl Answers {
     /// Returns an error if it could not be sent completely.
     pub(super) async fn page(mut self, page: Response<Bytes>) -> Result<(), Unsent> {
         let (head, body) = page.into_parts();
-        let traffic = Arc::clone(&self.traffic);
         let mut stream = self.respond.send_response(Response::from_parts(head, ()), false)?;
-        write(&mut stream, body, &traffic).await?;
-        Ok(stream.send_data(Piece::new(Bytes::new(), &traffic), true)?)
+        write(&mut stream, Framed::Whole(body), &self.traffic).await?;
+        Ok(stream.send_data(Piece::new(Bytes::new(), &self.traffic), true)?)
     }
 
-    fn begin(mut self, headers: HeaderMap, is_whole: bool) -> Result<SendStream<Piece>, h2::Error> {
+    fn begin(&mut self, headers: HeaderMap, is_whole: bool) -> Result<SendStream<Piece>, h2::Error> {
         let mut response = Response::new(());
         *response.headers_mut() = headers;
         self.respond.send_response(response, is_whole)
     }
 }
 
+/// Reserves memory for a message that keeps stored versions alive, until it was sent.
+///
+/// # Errors
+/// Returns an error if there is none for some time. The answer to a write says then that the outcome is unknown.
+async fn memory(call: &OpenCall, message: &Framed) -> Result<Option<Reserved>, Status> {
+    let Framed::Pinned(pinned) = message else { return Ok(None) };
+    let reserved = call.memory().reserve_pinned(call.connection(), pinned.remaining()).await;
+    reserved.map(Some).ok_or_else(|| Refusal::Timeout.into())
+}
+
 /// Gives bytes to `h2` as the client's windows open. A message that waits for that keeps its place in memory, so the
 /// stream ends if too little of it moves.
-async fn write(stream: &mut SendStream<Piece>, mut message: Bytes, traffic: &Arc<Traffic>) -> Result<(), Unsent> {
+async fn write(stream: &mut SendStream<Piece>, mut message: Framed, traffic: &Arc<Traffic>) -> Result<(), Unsent> {
     let mut pace = Pace::begin();
-    while !message.is_empty() {
-        stream.reserve_capacity(message.len().min(PIECE_BYTES_MAX));
+    while message.remaining() > 0 {
+        stream.reserve_capacity(message.remaining().min(PIECE_BYTES_MAX));
         if stream.capacity() == 0 {
             match pace.wait(poll_fn(|cx| stream.poll_capacity(cx))).await {
                 Ok(Some(capacity)) => capacity?,
@@ -155,7 +179,7 @@ async fn write(stream: &mut SendStream<Piece>, mut message: Bytes, traffic: &Arc
             };
             continue;
         }
-        let piece = message.split_to(stream.capacity().min(message.len()));
+        let piece = message.take(stream.capacity().min(PIECE_BYTES_MAX));
         pace.moved(piece.len());
         stream.send_data(Piece::new(piece, traffic), false)?;
     }

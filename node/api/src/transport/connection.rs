@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, timeout};
 
 use super::Calls;
 use super::answers::{Answers, PIECE_BYTES_MAX};
-use super::connections::{OpenCall, Place};
+use super::connections::Place;
 use super::preface::Begun;
 use super::requests::Requests;
 use super::traffic::{LOOK, Looks, Piece};
@@ -57,7 +57,7 @@ where
     let mut connection = timeout(LOOK, handshake).await??;
     let begin = |(request, respond): (Request<RecvStream>, SendResponse<Piece>)| {
         let request = request.map(|body| Requests::new(body, place.memory(), place.number()));
-        tokio::spawn(answer(calls.clone(), request, Answers::new(respond, Arc::clone(&traffic)), place.call()));
+        tokio::spawn(answer(calls.clone(), request, Answers::new(respond, Arc::clone(&traffic), place.call())));
     };
     let mut looks = Looks::new(Arc::clone(&traffic), connection.ping_pong());
     let mut times = tokio::time::interval(LOOK);
@@ -99,8 +99,8 @@ async fn finish<S: AsyncRead + AsyncWrite + Unpin>(
     Ok(())
 }
 
-/// Answers one call. It lasts until its answer was given to `h2` or given up.
-async fn answer<C: Calls>(calls: C, request: Request<Requests>, mut answers: Answers, _call: OpenCall) {
+/// Answers one call.
+async fn answer<C: Calls>(calls: C, request: Request<Requests>, mut answers: Answers) {
     let (head, requests) = request.into_parts();
     let sent = if grpc::is_grpc(&head.headers) {
         let outcome = answers.wait(calls.call(head.uri.path(), head.headers, requests)).await;

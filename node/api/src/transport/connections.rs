@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::capacity::ConnectionNumber;
-use super::requests::Memory;
+use super::memory::Memory;
 
 /// Time for which a connection without a call is kept, even if there is a newcomer. Clients open a connection again
 /// when it ends. Without this time, two clients that take turns would do so without a pause.
@@ -83,10 +83,10 @@ impl Entry {
 }
 
 impl Connections {
-    /// A port with at most `max` connections.
+    /// A port with at most `max` connections, whose answers may keep `pinned` bytes of stored versions alive.
     #[must_use]
-    pub fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { max, started: Instant::now(), open: Mutex::default(), memory: Arc::new(Memory::new()) })
+    pub fn new(max: usize, pinned: usize) -> Arc<Self> {
+        Arc::new(Self { max, started: Instant::now(), open: Mutex::default(), memory: Arc::new(Memory::new(pinned)) })
     }
 
     /// Gives a new connection its place. If all places are taken, a connection is asked to end: one that has not begun,
@@ -127,7 +127,7 @@ impl Place {
     #[must_use]
     pub fn call(&self) -> OpenCall {
         self.entry.calls.fetch_add(1, Ordering::Relaxed);
-        OpenCall { entry: Arc::clone(&self.entry) }
+        OpenCall { entry: Arc::clone(&self.entry), number: self.number, connections: Arc::clone(&self.connections) }
     }
 
     /// Number of the connection.
@@ -180,6 +180,20 @@ impl Drop for Place {
 #[derive(Debug)]
 pub struct OpenCall {
     entry: Arc<Entry>,
+    number: ConnectionNumber,
+    connections: Arc<Connections>,
+}
+
+impl OpenCall {
+    /// Number of the call's connection.
+    pub(super) fn connection(&self) -> ConnectionNumber {
+        self.number
+    }
+
+    /// Memory for the messages of all connections.
+    pub(super) fn memory(&self) -> &Memory {
+        &self.connections.memory
+    }
 }
 
 impl Drop for OpenCall {
@@ -211,7 +225,7 @@ mod tests {
     /// Connections of a member that started an hour ago.
     fn connections(max: usize) -> Arc<Connections> {
         let started = Instant::now().checked_sub(Duration::from_secs(3_600)).expect("this machine is up for longer");
-        Arc::new(Connections { max, started, open: Mutex::default(), memory: Arc::new(Memory::new()) })
+        Arc::new(Connections { max, started, open: Mutex::default(), memory: Arc::new(Memory::new(0)) })
     }
 
     #[test]

@@ -131,7 +131,7 @@ mod tests {
     /// The version that is found in pieces of a connection, and whether the pieces are read again from the beginning.
     async fn found(pieces: &[&[u8]]) -> Result<Version> {
         let (mut client, server) = tokio::io::duplex(1 << 10);
-        let place = Connections::new(1).admit().expect("a place");
+        let place = Connections::new(1, 0).admit().expect("a place");
         let (found, ()) = tokio::join!(read(server, &place), async {
             for piece in pieces {
                 // An error means that the version was found before.

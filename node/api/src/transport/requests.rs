@@ -4,60 +4,16 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use h2::RecvStream;
 use http::HeaderValue;
 use tonic::{Code, Status};
 
-use super::capacity::{Capacity, ConnectionNumber, Reserved};
+use super::capacity::{ConnectionNumber, Reserved};
+use super::memory::Memory;
 use crate::grpc::FRAME_HEADER_BYTES;
-use crate::status::Refusal;
 use crate::timeout::Pace;
-
-/// Maximum size of a message that does not wait for larger ones, in bytes.
-const SMALL_BYTES_MAX: usize = 64 << 10;
-/// Memory for small messages under way, in bytes.
-const SMALL_BYTES: usize = 16 << 20;
-/// Memory for other messages under way, in bytes.
-const LARGE_BYTES: usize = 48 << 20;
-/// Bytes of messages that wait for memory, at most, for each of the two.
-const WAITING_BYTES_MAX: usize = 16 << 20;
-/// Bytes that a message costs besides its own: the command and the caller that waits for it.
-const MESSAGE_BYTES: usize = 512;
-/// Time for which a message waits for memory.
-const RESERVE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Memory for the messages of all connections of a port. It is held until the call has its answer. Small messages have
-/// memory of their own, so that they never wait for large ones.
-#[derive(Debug)]
-pub(super) struct Memory {
-    small: Arc<Capacity>,
-    large: Arc<Capacity>,
-}
-
-impl Memory {
-    pub(super) fn new() -> Self {
-        Self {
-            small: Capacity::new(SMALL_BYTES, WAITING_BYTES_MAX),
-            large: Capacity::new(LARGE_BYTES, WAITING_BYTES_MAX),
-        }
-    }
-
-    /// Reserves memory for a message of this length.
-    ///
-    /// # Errors
-    /// Returns an error if there is none for some time. The text is that of etcd when it has too many requests.
-    async fn reserve(&self, connection: ConnectionNumber, length: usize) -> Result<Reserved, Status> {
-        let capacity = if length <= SMALL_BYTES_MAX { &self.small } else { &self.large };
-        let reserved = capacity.reserve(connection, length + MESSAGE_BYTES);
-        match tokio::time::timeout(RESERVE_TIMEOUT, reserved).await {
-            Ok(Ok(reserved)) => Ok(reserved),
-            Ok(Err(_)) | Err(_) => Err(Refusal::TooManyRequests.into()),
-        }
-    }
-}
 
 /// Where the bytes of a call come from.
 pub(crate) trait Source {
@@ -109,7 +65,7 @@ impl<S: Source> Requests<S> {
     ) -> Result<(Bytes, Reserved), Status> {
         let first = self.first().await?;
         let length = message_length(encoding, &first, bytes_max)?;
-        let reserved = self.memory.reserve(self.connection, length).await?;
+        let reserved = self.memory.reserve_request(self.connection, length).await?;
         let size = FRAME_HEADER_BYTES + length;
         // While the message waited for memory, its client waited as well.
         let mut pace = Pace::begin();
@@ -218,7 +174,7 @@ mod tests {
     async fn received_as(encoding: Option<&'static str>, pieces: &[&[u8]]) -> Result<Bytes, Status> {
         let pieces = pieces.iter().map(|piece| Bytes::copy_from_slice(piece)).collect();
         let encoding = encoding.map(HeaderValue::from_static);
-        let requests = Requests::new(Pieces(pieces), Arc::new(Memory::new()), 1);
+        let requests = Requests::new(Pieces(pieces), Arc::new(Memory::new(0)), 1);
         requests.only(encoding.as_ref(), 10).await.map(|(message, _)| message)
     }
 

@@ -19,7 +19,10 @@ use tonic::Status;
 
 use super::connections::{Connections, Place};
 use super::*;
+use crate::answer::framed;
+use crate::framed::Framed;
 use crate::grpc::frame;
+use crate::header::Header;
 
 mod authority;
 mod memory;
@@ -40,17 +43,18 @@ impl Calls for Served {
     async fn call(&self, path: &str, _: HeaderMap, requests: Requests) -> Result<Answer, Status> {
         let (message, _memory) = requests.only(None, 2 * MIB).await?;
         match path {
-            "/echo" => frame(message.len(), |out| out.put_slice(&message)).map(Answer::One),
-            "/large" => Ok(Answer::One(vec![0; 2 * MIB].into())),
+            "/echo" => frame(message.len(), |out| out.put_slice(&message)).map(Framed::Whole).map(Answer::One),
+            "/large" => Ok(Answer::One(Framed::Whole(vec![0; 2 * MIB].into()))),
             "/watch" => Ok(Answer::Many(Box::pin(watched()), None)),
             "/until" => Ok(Answer::Many(Box::pin(watched()), Some(Instant::now() + Duration::from_secs(60)))),
+            "/pinned" => Ok(Answer::One(stored())),
             "/never" => pending().await,
             "/slow" => {
                 let (now, most) = &*self.bytes;
                 most.fetch_max(now.fetch_add(message.len(), Relaxed) + message.len(), Relaxed);
                 sleep(Duration::from_millis(100)).await;
                 now.fetch_sub(message.len(), Relaxed);
-                frame(0, |_| {}).map(Answer::One)
+                frame(0, |_| {}).map(Framed::Whole).map(Answer::One)
             }
             _ => Err(Status::unimplemented("no such path")),
         }
@@ -61,13 +65,25 @@ impl Calls for Served {
     }
 }
 
+/// An answer of more than 2 MiB that refers to stored versions.
+fn stored() -> Framed {
+    let mut store = mvcc::Store::new();
+    for key in ["a", "b", "c", "d"] {
+        let put = mvcc::Put { key: key.into(), value: vec![7; MIB / 2].into(), ..mvcc::Put::default() };
+        store.apply(1, &mvcc::Command::Put(put)).expect("it fits");
+    }
+    let range = mvcc::Range { key: "a".into(), range_end: "e".into(), ..mvcc::Range::default() };
+    let result = store.view().range(&range).expect("the newest revision");
+    framed(&(Header::default(), &result)).expect("it fits")
+}
+
 /// One message now, and another one after a day.
-fn watched() -> impl stream::Stream<Item = Result<Bytes, Status>> {
+fn watched() -> impl stream::Stream<Item = Result<Framed, Status>> {
     let later = async {
         sleep(Duration::from_secs(86_400)).await;
-        frame(1, |out| out.put_slice(b"b"))
+        frame(1, |out| out.put_slice(b"b")).map(Framed::Whole)
     };
-    stream::iter([frame(1, |out| out.put_slice(b"a"))]).chain(stream::once(later))
+    stream::iter([frame(1, |out| out.put_slice(b"a")).map(Framed::Whole)]).chain(stream::once(later))
 }
 
 /// A served connection.
@@ -80,7 +96,7 @@ struct Server {
 impl Server {
     /// Serves a connection whose socket holds `buffer` bytes in each direction.
     fn start(buffer: usize) -> (Self, DuplexStream) {
-        Self::start_one_of(&Connections::new(1), &Served::default(), buffer)
+        Self::start_one_of(&Connections::new(1, 0), &Served::default(), buffer)
     }
 
     /// Serves one connection of a port.

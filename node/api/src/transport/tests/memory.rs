@@ -1,5 +1,5 @@
-//! Tests of the memory for requests, on whole connections. Owns large requests and requests that stop. Does not own the
-//! order in which requests get memory (`capacity.rs`).
+//! Tests of the memory for messages, on whole connections. Owns large messages and messages that stop. Does not own the
+//! order in which messages get memory (`capacity.rs`).
 
 use futures::future::join_all;
 
@@ -45,7 +45,7 @@ fn stopped(client: &mut SendRequest<Bytes>, number: usize) -> Vec<(ResponseFutur
 #[tokio::test(start_paused = true)]
 async fn a_burst_of_large_messages_is_served_in_turns() {
     const CLIENTS: usize = 100;
-    let (connections, served) = (Connections::new(CLIENTS), Served::default());
+    let (connections, served) = (Connections::new(CLIENTS, 0), Served::default());
     let calls = (0..CLIENTS).map(|_| async {
         let (_server, stream) = Server::start_one_of(&connections, &served, MIB);
         let mut client = client(stream, 65_535).await;
@@ -83,7 +83,7 @@ async fn small_messages_do_not_wait_for_large_ones_that_stop() {
 /// The text is that of etcd.
 #[tokio::test(start_paused = true)]
 async fn a_message_without_memory_is_refused_after_some_time() {
-    let (connections, served) = (Connections::new(3), Served::default());
+    let (connections, served) = (Connections::new(3, 0), Served::default());
     let (mut servers, mut clients) = (Vec::new(), Vec::new());
     for _ in 0..3 {
         let (server, stream) = Server::start_one_of(&connections, &served, MIB);
@@ -98,4 +98,38 @@ async fn a_message_without_memory_is_refused_after_some_time() {
     let refused = in_time(refused).await.unwrap();
     assert_eq!(refused.headers()["grpc-message"], "etcdserver:%20too%20many%20requests");
     assert!((5..6).contains(&asked.elapsed().as_secs()), "{:?}", asked.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_answer_holds_memory_until_it_was_read() {
+    let (connections, served) = (Connections::new(2, 3 * MIB), Served::default());
+    let (_first, stream) = Server::start_one_of(&connections, &served, MIB);
+    let mut reads = client(stream, 65_535).await;
+    let (_second, stream) = Server::start_one_of(&connections, &served, MIB);
+    let mut waits = client(stream, 65_535).await;
+    for in_time_for_it in [false, true] {
+        let first = answer(&mut reads, "/pinned").await;
+        let asked = Instant::now();
+        let second = tokio::spawn(call_pinned(waits.clone()));
+        if in_time_for_it {
+            sleep(Duration::from_secs(4)).await;
+            let (message, status) = read(first.into_body(), Duration::ZERO).await.unwrap();
+            assert_eq!((message.len() > 2 * MIB, status.as_str()), (true, "0"));
+            assert_eq!(in_time(second).await.unwrap(), "0");
+        } else {
+            assert_eq!(in_time(second).await.unwrap(), "14", "there is no memory for it");
+            assert_eq!(asked.elapsed().as_secs(), 5);
+            drop(first);
+        }
+    }
+    assert_eq!(status(&mut waits, "/echo", 3).await, "0");
+}
+
+/// The status of a large answer that is read at once.
+async fn call_pinned(mut client: SendRequest<Bytes>) -> String {
+    let answer = answer(&mut client, "/pinned").await;
+    match answer.headers().get("grpc-status") {
+        Some(status) => status.to_str().expect("text").to_owned(),
+        None => read(answer.into_body(), Duration::ZERO).await.expect("an answer").1,
+    }
 }
