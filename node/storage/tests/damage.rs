@@ -33,8 +33,8 @@ fn every_verdict_occurs(verdicts: &Verdicts) {
     assert_eq!(names, ["Harmless", "PutAside", "Reported"], "{verdicts:?}");
 }
 
-/// UW-Madison, FAST'18 (protocol-aware recovery): a start never mistakes damage to durable bytes for a torn tail. A bit is flipped
-/// in every byte of one small directory; which of the eight bits depends on the byte.
+/// UW-Madison, FAST'18 (protocol-aware recovery): a start never mistakes damage to durable bytes for a torn tail. A bit
+/// is flipped in every byte of one small directory; which of the eight bits depends on the byte.
 fn a_flipped_bit_in_any_byte_never_loses_a_write_without_a_report(format: LogFormat) {
     let (disk, model) = small_directory(format);
     let mut verdicts = Verdicts::new();
@@ -94,8 +94,8 @@ fn a_flipped_bit_in_any_byte_of_format_2_never_loses_a_write_without_a_report() 
     a_flipped_bit_in_any_byte_never_loses_a_write_without_a_report(LogFormat::V2);
 }
 
-/// The same in larger directories: every byte of the frames at the start of units, and one byte of 61 elsewhere. The seeds differ
-/// in the bytes and in the bits.
+/// The same in larger directories: every byte of the frames at the start of units, and one byte of 61 elsewhere. The
+/// seeds differ in the bytes and in the bits.
 #[test]
 fn a_flipped_bit_in_one_of_61_bytes_of_a_random_directory_never_loses_a_write_without_a_report() {
     for format in FORMATS {

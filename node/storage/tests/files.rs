@@ -1,6 +1,6 @@
-//! Tests of storage on real files: a history with restarts, reads past the cache, the lock, and snapshots larger than a chunk.
-//! Owns its directories. They lie in the target directory, because the system's temporary directory may lie in memory, where no
-//! read bypasses the cache.
+//! Tests of storage on real files: a history with restarts, reads past the cache, the lock, and snapshots larger than a
+//! chunk. Owns its directories. They lie in the target directory, because the system's temporary directory may lie in
+//! memory, where no read bypasses the cache.
 
 #![expect(clippy::disallowed_methods, reason = "these tests look at the files that storage wrote")]
 

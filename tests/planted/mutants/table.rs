@@ -1,5 +1,5 @@
-//! The kill table in `tests/README.md`, which shows how each planted bug was detected. Owns the table's format and its
-//! place in the file.
+//! The kill tables in `tests/README.md`, which show how each planted bug was detected. Owns the format of a table and its
+//! place in the file, which the name of the package marks.
 
 use std::fmt::Write;
 use std::fs;
@@ -16,7 +16,7 @@ pub(crate) struct Row {
     pub(crate) budget: u64,
 }
 
-const BEGIN: &str = "<!-- kill table: written by UPDATE=1 cargo test -p planted-bugs -->\n";
+const BEGIN: &str = concat!("<!-- kill table: written by UPDATE=1 cargo test -p ", env!("CARGO_PKG_NAME"), " -->\n");
 const END: &str = "<!-- end of the kill table -->\n";
 
 fn write(rows: &[Row]) -> String {
@@ -31,7 +31,8 @@ fn write(rows: &[Row]) -> String {
 
 /// Compares the table in the file with these rows. With `UPDATE=1`, writes the rows to the file instead.
 pub(crate) fn settle(rows: &[Row]) {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let file = crates.map(|dir| dir.join("README.md")).find(|file| file.exists()).expect("`tests` has a README");
     let text = fs::read_to_string(&file).expect("the README can be read");
     let (before, rest) = text.split_once(BEGIN).expect("the README has a place for the table");
     let (held, after) = rest.split_once(END).expect("the table has an end");
@@ -40,5 +41,9 @@ pub(crate) fn settle(rows: &[Row]) {
         fs::write(&file, format!("{before}{BEGIN}{fresh}{END}{after}")).expect("the README can be written");
         return;
     }
-    assert!(held == fresh, "the kill table is stale: UPDATE=1 cargo test -p planted-bugs writes\n{fresh}");
+    assert!(
+        held == fresh,
+        "the kill table is stale: UPDATE=1 cargo test -p {} writes\n{fresh}",
+        env!("CARGO_PKG_NAME")
+    );
 }

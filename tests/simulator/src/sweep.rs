@@ -92,7 +92,10 @@ thread_local! {
 }
 
 /// Runs `work`. A panic in `work` becomes a violation and is not printed.
-pub(crate) fn catching_panics<T>(work: impl FnOnce() -> Result<T, Violation>) -> Result<T, Violation> {
+///
+/// # Errors
+/// Returns the violation.
+pub fn catching_panics<T>(work: impl FnOnce() -> Result<T, Violation>) -> Result<T, Violation> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let usual = take_hook();

@@ -304,6 +304,9 @@ fn documents() -> Result<()> {
     document.args(["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"]);
     document.args(["--exclude", "raft-with-bugs", "--exclude", "world-with-bugs"]);
     document.args(["--exclude", "plan-with-bugs", "--exclude", "operator-with-bugs", "--exclude", "planted-operators"]);
+    document.args(["--exclude", "storage-with-bugs", "--exclude", "engine-with-bugs", "--exclude", "wire-with-bugs"]);
+    document.args(["--exclude", "memory-disk-with-bugs", "--exclude", "stepped-member-with-bugs"]);
+    document.args(["--exclude", "planted-members"]);
     show(document.env("RUSTDOCFLAGS", "-D warnings"))
 }
 

@@ -1,8 +1,9 @@
 //! State of a small world: three members and a few messages in flight. Owns the events that are possible in a state and
 //! the states that they lead to. Does not own the search (`search.rs`), the checks (`history.rs`), the messages in
-//! flight (`in_flight.rs`) or the snapshots (`snapshots.rs`). Every member has its own clock. In worlds without leases a clock advances only when an election
-//! timeout passes, a heartbeat is due or a request for a vote arrives late, so the search chooses whether a message
-//! arrives before or after a timeout. In worlds with leases, clocks advance in steps (`clocks.rs`).
+//! flight (`in_flight.rs`) or the snapshots (`snapshots.rs`). Every member has its own clock. In worlds without leases
+//! a clock advances only when an election timeout passes, a heartbeat is due or a request for a vote arrives late, so
+//! the search chooses whether a message arrives before or after a timeout. In worlds with leases, clocks advance in
+//! steps (`clocks.rs`).
 
 use std::hash::Hash;
 use std::rc::Rc;

@@ -1,12 +1,12 @@
-//! One flipped bit in a directory, and what a member may do about it. Owns this check, whose result is a value, because storage
-//! with planted bugs must fail it. Does not own the choice of the bits (`damage.rs`).
+//! One flipped bit in a directory, and what a member may do about it. Owns this check, whose result is a value, because
+//! storage with planted bugs must fail it. Does not own the choice of the bits (`damage.rs`).
 
 use std::path::Path;
 
 use memory_disk::{Choice, MemoryDisk};
 use storage::{LogFormat, OpenError, Recovered};
 
-use crate::history::{self, Model, Step, is, open, run};
+use crate::history::{self, Broken, Model, Step, is, open, payload_of, run};
 
 /// What a start does about a flipped bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,21 @@ pub(crate) fn is_replaced_by_the_log(model: &Model, found: &Recovered) -> bool {
     found.raft.hard_state == model.hard_state && reaches_back && after == log
 }
 
+/// Returns whether the payload of the snapshot with which the state machine starts is as it was written. A start
+/// verifies only this snapshot, and older ones when they are needed.
+fn is_newest_snapshot_whole(found: &Recovered) -> bool {
+    let Some(info) = &found.snapshot else { return true };
+    let Ok(mut reader) = found.storage.snapshots().open(info) else { return false };
+    let mut payload = Vec::new();
+    loop {
+        match reader.next_chunk() {
+            Ok(Some(chunk)) => payload.extend_from_slice(&chunk),
+            Ok(None) => return payload == payload_of(&info.meta, info.bytes as usize),
+            Err(_) => return false,
+        }
+    }
+}
+
 /// Flips a bit and starts. Damage to durable bytes is repaired, is reported, or has no effect.
 ///
 /// # Errors
@@ -60,15 +75,16 @@ pub(crate) fn flip_and_check(
     path: &Path,
     offset: u64,
     bit: u8,
-) -> Result<Verdict, String> {
+) -> Result<Verdict, Broken> {
     match start_after_flip(disk, path, offset, bit) {
         Err(OpenError::Damaged { .. }) => Ok(Verdict::Reported),
-        Err(other) => Err(other.to_string()),
+        Err(other) => Err(Broken::new("a start fails only because of damage", other)),
         Ok(found) if found.quarantined.is_empty() => match is(model, &found) {
-            Ok(()) => Ok(Verdict::Harmless),
-            Err(what) => Err(format!("lost without a report: {what}")),
+            Ok(()) if is_newest_snapshot_whole(&found) => Ok(Verdict::Harmless),
+            Ok(()) => Err(Broken::new("a snapshot is read as it was written", path.display())),
+            Err(what) => Err(Broken::new("no write is lost without a report", what)),
         },
         Ok(found) if is_replaced_by_the_log(model, &found) => Ok(Verdict::PutAside),
-        Ok(_) => Err("the log does not hold what the snapshot held".to_owned()),
+        Ok(_) => Err(Broken::new("a snapshot is put aside only if the log holds the same", path.display())),
     }
 }

@@ -1,10 +1,14 @@
-//! A crash at one operation of a random history, and what a member must find after it. Owns this check, whose result is a value,
-//! because storage with planted bugs must fail it. Does not own the choice of seeds and operations (`crashes.rs`).
+//! A crash at one operation of a random history, and what a member must find after it. Owns this check, whose result is
+//! a value, because storage with planted bugs must fail it. Does not own the choice of seeds and operations
+//! (`crashes.rs`).
 
 use memory_disk::{Choice, MemoryDisk};
 use storage::LogFormat;
 
-use crate::history::{self, Model, Step, is, open, read_snapshot, run};
+use crate::history::{self, Broken, Model, Step, is, open, read_snapshot, run};
+
+/// The rule that an undamaged directory is never refused.
+const OPENS: &str = "a directory that was not damaged opens";
 
 /// How the machine stops.
 #[derive(Clone, Copy, Debug)]
@@ -23,35 +27,37 @@ impl Crash {
     }
 }
 
-/// Runs `steps` random steps, or fewer steps if the machine stops. Returns the states in which a crash after the last step may
-/// leave the member.
+/// Runs `steps` random steps, or fewer steps if the machine stops. Returns the states in which a crash after the last
+/// step may leave the member.
 ///
 /// # Errors
 /// Returns an error if a step fails although the machine runs.
-pub(crate) fn run_history(disk: &MemoryDisk, seed: u64, steps: usize, model: &mut Model) -> Result<Vec<Model>, String> {
+pub(crate) fn run_history(disk: &MemoryDisk, seed: u64, steps: usize, model: &mut Model) -> Result<Vec<Model>, Broken> {
     let mut choice = Choice(seed);
     let mut storage = match open(disk, seed) {
         Ok(found) => Some(found.storage),
         Err(_) if disk.has_stopped() => return Ok(vec![model.clone()]),
-        Err(error) => return Err(format!("a start: {error}")),
+        Err(error) => return Err(Broken::new(OPENS, error)),
     };
     for number in 0..steps as u64 {
         let step = Step::random(&mut choice, model);
         match run(&step, &mut storage, disk, seed + number) {
             Ok(()) => step.apply(model),
             Err(_) if disk.has_stopped() => return Ok(step.may_leave(model)),
-            Err(error) => return Err(format!("{step:?}: {error:?}")),
+            Err(error) => {
+                return Err(Broken::new("a write succeeds while the disk works", format!("{step:?}: {error:?}")));
+            }
         }
     }
     Ok(vec![model.clone()])
 }
 
-/// Runs a history in which the machine stops after `stop` operations. Then checks that a start finds a possible state, that this
-/// state is durable, and that later writes succeed. Returns whether the history reached the operation.
+/// Runs a history in which the machine stops after `stop` operations. Then checks that a start finds a possible state,
+/// that this state is durable, and that later writes succeed. Returns whether the history reached the operation.
 ///
 /// # Errors
 /// Returns an error if the member finds something else, or cannot start.
-pub(crate) fn crash_and_check(format: LogFormat, seed: u64, stop: u64, crash: Crash) -> Result<bool, String> {
+pub(crate) fn crash_and_check(format: LogFormat, seed: u64, stop: u64, crash: Crash) -> Result<bool, Broken> {
     let disk = history::disk_for(format);
     let mut model = Model::default();
     disk.stop_after(stop);
@@ -59,10 +65,10 @@ pub(crate) fn crash_and_check(format: LogFormat, seed: u64, stop: u64, crash: Cr
     let stopped = disk.has_stopped();
     crash.strike(&disk);
 
-    let found = open(&disk, seed + 1000).map_err(|error| error.to_string())?;
+    let found = open(&disk, seed + 1000).map_err(|error| Broken::new(OPENS, error))?;
     let verdicts: Vec<_> = possible.iter().map(|state| is(state, &found)).collect();
     let Some(place) = verdicts.iter().position(Result::is_ok) else {
-        return Err(format!("none of the possible states: {verdicts:?}"));
+        return Err(Broken::new("a start finds what was acknowledged", format!("{verdicts:?}")));
     };
     for info in found.storage.snapshots().list() {
         read_snapshot(&found.storage, &info);
@@ -71,13 +77,14 @@ pub(crate) fn crash_and_check(format: LogFormat, seed: u64, stop: u64, crash: Cr
     drop(found);
     disk.lose_power(seed);
     let mut model = possible[place].clone();
-    let found = open(&disk, seed + 2000).map_err(|error| format!("then power loss: {error}"))?;
-    is(&model, &found).map_err(|what| format!("not durable: {what}"))?;
+    let found =
+        open(&disk, seed + 2000).map_err(|error| Broken::new(OPENS, format!("after a second power loss: {error}")))?;
+    is(&model, &found).map_err(|what| Broken::new("what a start finds is durable", what))?;
     // Later writes succeed, and no write that the crash undid reappears.
     drop(found);
     run_history(&disk, seed + 1, 12, &mut model)?;
     disk.lose_power(seed + 2);
-    let found = open(&disk, seed + 3000).map_err(|error| format!("later: {error}"))?;
-    is(&model, &found).map_err(|what| format!("later: {what}"))?;
+    let found = open(&disk, seed + 3000).map_err(|error| Broken::new(OPENS, format!("after later writes: {error}")))?;
+    is(&model, &found).map_err(|what| Broken::new("later writes are found", what))?;
     Ok(stopped)
 }

@@ -2,6 +2,7 @@
 //! acknowledged writes. Does not own the choice of faults (each test).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,8 +39,8 @@ pub(crate) fn disk() -> MemoryDisk {
 /// Numbers of entries that stay before a snapshot: none, fewer than a segment holds, about as many, and all of them.
 const TRAILING: [u64; 4] = [0, 3, 20, u64::MAX];
 
-/// Settings with small segments, so that short histories have several segments. The salt also decides how many entries before
-/// the snapshot a start returns, which may change from start to start.
+/// Settings with small segments, so that short histories have several segments. The salt also decides how many entries
+/// before the snapshot a start returns, which may change from start to start.
 pub(crate) fn options(salt: u64) -> Options {
     let trailing_entries = TRAILING[salt as usize % TRAILING.len()];
     Options { segment_bytes: 8 * 1024, snapshots_kept: 2, trailing_entries, ..Options::new(MEMBER, salt) }
@@ -301,6 +302,25 @@ pub(crate) fn run(step: &Step, storage: &mut Option<Storage>, disk: &MemoryDisk,
         Step::Restart => unreachable!("handled above"),
     }
     Ok(())
+}
+
+/// A rule that storage broke, and how.
+#[derive(Debug)]
+pub(crate) struct Broken {
+    pub(crate) rule: &'static str,
+    pub(crate) seen: String,
+}
+
+impl Broken {
+    pub(crate) fn new(rule: &'static str, seen: impl ToString) -> Self {
+        Self { rule, seen: seen.to_string() }
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.rule, self.seen)
+    }
 }
 
 /// Compares the contents that a start found with the model, and returns the first difference as an error.

@@ -51,6 +51,14 @@ pub fn run(seed: Seed) -> Result<Coverage, Box<Failure>> {
     })
 }
 
+/// Runs one seed, without a trace.
+///
+/// # Errors
+/// Returns the invariant that was violated.
+pub fn judge(seed: Seed) -> Result<Coverage, Violation> {
+    attempt(seed, 0).0
+}
+
 fn attempt(seed: Seed, lines: usize) -> (Result<Coverage, Violation>, Vec<String>) {
     let mut cluster = match catching_panics(|| MemberCluster::new(seed, &faults(), lines)) {
         Ok(cluster) => cluster,
