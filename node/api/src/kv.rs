@@ -1,7 +1,6 @@
 //! etcd's KV service. Owns the steps of its calls: parse, admit, call the engine, answer. Does not own decisions
 //! (`engine`).
 
-use bytes::Bytes;
 use mvcc::{Command, Outcome, Response, Revision};
 use proto::etcdserverpb as pb;
 use tonic::Status;
