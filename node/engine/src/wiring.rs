@@ -150,8 +150,8 @@ pub fn wire(
     Ok(Wired { driver, log, applier, snapshots, queues })
 }
 
-/// Looks for entries of the log that a newer program wrote. Without this check the member would start, apply them and end, again
-/// and again. An entry that is damaged is left to the apply thread.
+/// Looks for entries of the log that a newer program wrote. Without this check the member would start, apply them and
+/// end, again and again. An entry that is damaged is left to the apply thread.
 fn check_log(entries: &[Entry], at: EntryId, supports: FeatureLevel) -> Result<(), ApplyError> {
     for entry in entries.iter().filter(|entry| entry.id.index > at.index) {
         let Payload::Normal(payload) = &entry.payload else { continue };
