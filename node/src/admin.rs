@@ -27,7 +27,8 @@ use token::TokenCheck;
 /// names can be large.
 const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 
-/// Creates the admin service of one member. The peer port serves it. `peers` is set once the member belongs to a cluster.
+/// Creates the admin service of one member. The peer port serves it. `peers` is set once the member belongs to a
+/// cluster.
 pub(crate) fn service(handle: Handle, args: &RunArgs, peers: Arc<OnceLock<Arc<Peers>>>) -> AdminServer<AdminService> {
     let service = AdminService { handle, archive: Archive::new(args), peers };
     AdminServer::new(service).max_decoding_message_size(REQUEST_BYTES_MAX)

@@ -144,7 +144,8 @@ pub struct Config {
     pub clients_max: usize,
     /// History that is kept; `None` if it is kept until a client compacts it.
     pub retention: Option<Retention>,
-    /// The highest feature level that the member supports. Tests lower it, so that the member behaves as a former program.
+    /// The highest feature level that the member supports. Tests lower it, so that the member behaves as a former
+    /// program.
     pub supports: FeatureLevel,
 }
 

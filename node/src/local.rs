@@ -359,8 +359,8 @@ async fn await_leader(
     Ok(())
 }
 
-/// Raises the feature level to the highest one that the members support. All of them run this program, so that no member is needed
-/// that could take the level back.
+/// Raises the feature level to the highest one that the members support. All of them run this program, so that there is
+/// no former program to return to.
 async fn raise_level(identity: &LocalIdentity, mut clients: Vec<Client>) {
     let deadline = Instant::now() + RAISE_WITHIN;
     loop {

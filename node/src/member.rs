@@ -130,8 +130,8 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts a member on the current runtime. A blank, removed or damaged member, and one whose disk is too new, serves only
-    /// peers, admin calls and HTTP.
+    /// Starts a member on the current runtime. A blank, removed or damaged member, and one whose disk is too new,
+    /// serves only peers, admin calls and HTTP.
     ///
     /// # Errors
     /// Returns why the member did not start.

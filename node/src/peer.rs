@@ -139,8 +139,9 @@ impl Peers {
         }
     }
 
-    /// Asks the members among these that are not in the configuration what they support, all at once. A member that does not answer
-    /// in time is missing from the result. Nothing is asked at the first level, which every program supports.
+    /// Asks the members among these that are not in the configuration what they support, all at once. A member that
+    /// does not answer in time is missing from the result. Nothing is asked at the first level, which every program
+    /// supports.
     pub(crate) async fn support_of_newcomers(
         &self,
         members: &BTreeMap<MemberId, MemberInfo>,

@@ -1,8 +1,8 @@
 //! Owns the core's thread, which feeds events to the core and executes the core's outputs. Does not own any decision of the
 //! protocol (`raft`).
 //!
-//! `run.rs` owns the driver's state and loop, and calls `outputs.rs`, `control.rs`, `level.rs` and `snapshots.rs`. State that only one of
-//! these files needs has a file of its own: `calls.rs`, `report.rs` and `snapshot_schedule.rs`.
+//! `run.rs` owns the driver's state and loop, and calls `outputs.rs`, `control.rs`, `level.rs` and `snapshots.rs`.
+//! State that only one of these files needs has a file of its own: `calls.rs`, `report.rs` and `snapshot_schedule.rs`.
 
 mod calls;
 mod report;

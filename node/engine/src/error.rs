@@ -72,9 +72,11 @@ pub enum ChangeError {
     /// The leader refused the change; nothing entered the log.
     #[error(transparent)]
     Refused(#[from] raft::ChangeRefusal),
-    /// A member that the change adds runs a program that does not support the cluster's feature level; nothing entered the log.
+    /// A member that the change adds runs a program that does not support the cluster's feature level; nothing entered
+    /// the log.
     #[error(
-        "{name} ({member}) supports feature level {supports}, and the cluster is at {level}: start a newer version of it"
+        "{name} ({member}) supports feature level {supports}, and the cluster is at {level}: \
+         start a newer version of it"
     )]
     TooOld {
         /// The member.
@@ -110,12 +112,16 @@ pub enum ChangeError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RaiseError {
     /// This member does not lead. The caller must call the leader.
-    #[error("this member does not lead; {}", leader.map_or_else(|| "no leader is known".to_owned(), |id| format!("ask {id}")))]
+    #[error(
+        "this member does not lead; {}",
+        leader.map_or_else(|| "no leader is known".to_owned(), |id| format!("ask {id}"))
+    )]
     NotLeader {
         /// The leader, if known.
         leader: Option<MemberId>,
     },
-    /// This leader has not applied an entry of its term yet, so that it may not know the level that a predecessor raised.
+    /// This leader has not applied an entry of its term yet, so that it may not know the level that a predecessor
+    /// raised.
     #[error("the leader has applied nothing of its own term yet: try again in a moment")]
     TermNotCommitted,
     /// A membership change or another raise is in progress.

@@ -52,15 +52,15 @@ pub(crate) enum Event {
 /// An administrative call that the core itself answers.
 #[derive(Debug)]
 pub(crate) enum Control {
-    /// Change membership. The answer follows once the entry is committed. `supports` holds the feature levels that new members
-    /// have said they support.
+    /// Change membership. The answer follows once the entry is committed. `supports` holds the feature levels that new
+    /// members have said they support.
     Change {
         change: Change,
         supports: BTreeMap<MemberId, FeatureLevel>,
         reply: oneshot::Sender<Result<Index, ChangeError>>,
     },
-    /// Raise the feature level, to the highest one that all members support if `to` is `None`. The answer follows once the raise
-    /// is applied.
+    /// Raise the feature level, to the highest one that all members support if `to` is `None`. The answer follows once
+    /// the raise is applied.
     RaiseLevel { to: Option<FeatureLevel>, reply: oneshot::Sender<Result<FeatureLevel, RaiseError>> },
     /// Transfer leadership. The answer follows once another member leads.
     Transfer { target: Option<MemberId>, reply: oneshot::Sender<Result<MemberId, TransferError>> },

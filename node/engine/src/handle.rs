@@ -102,8 +102,9 @@ impl Handle {
         self.shared.token.load_full()
     }
 
-    /// Changes membership and returns the index of the committed entry (leader only). `supports` holds the feature levels that new
-    /// members have said they support. A new member that it does not contain is not refused for its level.
+    /// Changes membership and returns the index of the committed entry (leader only). `supports` holds the feature
+    /// levels that new members have said they support. A new member that it does not contain is not refused for its
+    /// level.
     ///
     /// # Errors
     /// Returns why the change was refused, or that its outcome is unknown.
@@ -120,8 +121,8 @@ impl Handle {
         answer.await.unwrap_or(Err(ChangeError::Stopping))
     }
 
-    /// Raises the feature level of the cluster and returns the level that holds (leader only). If `to` is `None`, raises it to the
-    /// highest level that all members support. A level that holds already succeeds.
+    /// Raises the feature level of the cluster and returns the level that holds (leader only). If `to` is `None`,
+    /// raises it to the highest level that all members support. A level that holds already succeeds.
     ///
     /// # Errors
     /// Returns why the level was not raised, or that the outcome is unknown.

@@ -1,5 +1,5 @@
-//! Owns the table of feature levels: what a level allows a member to write. No other code compares levels to choose a format.
-//! Does not own the level of a cluster (`mvcc`) or the conditions of a raise (`driver/level.rs`).
+//! Owns the table of feature levels: what a level allows a member to write. No other code compares levels to choose a
+//! format. Does not own the level of a cluster (`mvcc`) or the conditions of a raise (`driver/level.rs`).
 //!
 //! Reading does not depend on the level: every program reads every format that it knows, at any level.
 
@@ -20,7 +20,8 @@ pub struct Formats {
 }
 
 impl Formats {
-    /// The formats of a level. For a level that this program does not support, those of the highest one that it supports.
+    /// The formats of a level. For a level that this program does not support, those of the highest one that it
+    /// supports.
     ///
     /// | Level | Log | Image |
     /// |---|---|---|

@@ -6,7 +6,8 @@
 //! A module uses only modules that precede it in the following list:
 //!
 //! ```text
-//! leaves     fatal clock mailbox slot level transport observer parameters retention status error lifecycle outcome published
+//! leaves     fatal clock mailbox slot level transport observer parameters retention status error lifecycle outcome
+//!            published
 //! requests   reply → propose::admission → event → inbox → shared → handle
 //! pacing     propose::{pending, batch}   read::barrier
 //! threads    log_thread   apply   driver   snapshot_thread   incoming_snapshot

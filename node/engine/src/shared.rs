@@ -100,8 +100,8 @@ impl Shared {
         self.published.load().view.level()
     }
 
-    /// Reports what the members support that are connected to this one. A member that is not connected holds a raise of the
-    /// level back, because its next program may be an older one.
+    /// Reports what the members support that are connected to this one. A member that is not connected holds a raise of
+    /// the level back, because its next program may be an older one.
     pub fn state_levels(&self, stated: BTreeMap<MemberId, FeatureLevel>) {
         self.stated.store(Arc::new(stated));
     }
@@ -112,7 +112,8 @@ impl Shared {
         self.status.load_full()
     }
 
-    /// Notes what another member has sent that this program does not know. Status reports show it until the process ends.
+    /// Notes what another member has sent that this program does not know. Status reports show it until the process
+    /// ends.
     pub fn note_unknown(&self, what: String) {
         self.unknown.store(Some(Arc::new(what)));
     }

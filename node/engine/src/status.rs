@@ -25,7 +25,8 @@ pub enum Phase {
     Removed,
     /// The member's disk is damaged, and a restart does not repair the damage. The member neither votes nor serves clients.
     Damaged,
-    /// The member's disk holds what only a newer program reads. Nothing is lost, but the member neither votes nor serves clients.
+    /// The member's disk holds what only a newer program reads. Nothing is lost, but the member neither votes nor
+    /// serves clients.
     TooNew,
 }
 
@@ -103,7 +104,8 @@ pub struct Status {
     pub snapshot: Index,
     /// Status of the restore; `None` for a member that never received a restore request.
     pub restore: Option<RestoreStatus>,
-    /// Why a restore failed, which damage was found, or what is too new, and what to do about it. Empty if there is no error.
+    /// Why a restore failed, which damage was found, or what is too new, and what to do about it. Empty if there is no
+    /// error.
     pub error: String,
 }
 

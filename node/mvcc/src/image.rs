@@ -28,15 +28,17 @@ use crate::outcome::CommandError;
 use crate::revision::Revision;
 use crate::view::View;
 
-/// Writes the content of a view. In one format, equal content makes equal bytes, no matter how many compacted versions a member
-/// has removed. `applied_index` is the index of the newest log entry in the view. `out` receives chunks of about 256 KiB, and is
-/// flushed at the end.
+/// Writes the content of a view. In one format, equal content makes equal bytes, no matter how many compacted versions
+/// a member has removed. `applied_index` is the index of the newest log entry in the view. `out` receives chunks of
+/// about 256 KiB, and is flushed at the end.
 ///
 /// # Errors
-/// Returns [`WriteError`] if the writer fails, or if a version or the alarms do not fit into a chunk. The bytes so far are not an image.
+/// Returns [`WriteError`] if the writer fails, or if a version or the alarms do not fit into a chunk. The bytes so far
+/// are not an image.
 ///
 /// # Panics
-/// Panics if the format is [`ImageFormat::V1`] and the view has a higher feature level than the first one, which would be lost.
+/// Panics if the format is [`ImageFormat::V1`] and the view has a higher feature level than the first one, which would
+/// be lost.
 pub fn write(
     view: &View,
     applied_index: u64,
@@ -54,8 +56,8 @@ pub fn write(
     }
 }
 
-/// Reads and checks an image, and reads no byte after the end of the image. `input` should be buffered, because some reads are
-/// small.
+/// Reads and checks an image, and reads no byte after the end of the image. `input` should be buffered, because some
+/// reads are small.
 ///
 /// # Errors
 /// Returns [`ReadError`] if the reader fails or the bytes are not a valid image. No store was made.

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// The replicated feature level of a cluster: which formats its members may write and which messages they may send. A number of
-/// its own, independent of the version of the program and of etcd's version. It only grows.
+/// The replicated feature level of a cluster: which formats its members may write and which messages they may send. A
+/// number of its own, independent of the version of the program and of etcd's version. It only grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FeatureLevel(pub u32);
 

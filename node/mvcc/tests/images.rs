@@ -79,8 +79,8 @@ fn the_golden_image_is_still_written_and_read() {
     assert_eq!((loaded.summary.revision, loaded.store.view().level()), (Revision(6), FeatureLevel(2)));
 }
 
-/// A program that knows only version 1 reads the number of the version before anything else, so that it reports a newer image and
-/// no damage.
+/// A program that knows only version 1 reads the number of the version before anything else, so that it reports a newer
+/// image and no damage.
 #[test]
 fn the_header_of_every_version_begins_alike() {
     for (version, format) in (1..).zip(FORMATS) {

@@ -22,8 +22,8 @@ enum Step {
     Hash(i64),
     /// Keeps a view. The view is compared with the model again at the end.
     KeepView,
-    /// Writes an image, and continues with a store that is loaded from the image. An image of version 1 has no place for a feature
-    /// level above the first one.
+    /// Writes an image, and continues with a store that is loaded from the image. An image of version 1 has no place
+    /// for a feature level above the first one.
     Reload(ImageFormat),
 }
 

@@ -348,7 +348,8 @@ fn alarms_are_raised_and_cleared_once() {
     assert_eq!(store.view().alarms().len(), 0);
 }
 
-/// The level grows or stays. It is no part of the keyspace, so neither the revision nor the hash changes, and no alarm refuses it.
+/// The level grows or stays. It is no part of the keyspace, so neither the revision nor the hash changes, and no alarm
+/// refuses it.
 #[test]
 fn the_feature_level_only_grows() {
     let mut store = five_keys();

@@ -41,8 +41,8 @@ impl Adoption {
         })
     }
 
-    /// Checks the identity of a running cluster that will add this member, or of a cluster that starts from a backup. `supports` is
-    /// the highest feature level that this program supports.
+    /// Checks the identity of a running cluster that will add this member, or of a cluster that starts from a backup.
+    /// `supports` is the highest feature level that this program supports.
     pub(super) fn of_join(member: MemberId, supports: FeatureLevel, order: JoinParameters) -> Result<Self, AdoptError> {
         let JoinParameters { cluster, token, member: named, info, level } = order;
         if named != member {

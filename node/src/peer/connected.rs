@@ -1,5 +1,5 @@
-//! The members that are connected to this one, and what they support. Owns the list of open streams. Does not own what it is used
-//! for: the leader raises the feature level only if every member is connected and supports it (`engine`).
+//! The members that are connected to this one, and what they support. Owns the list of open streams. Does not own what
+//! it is used for: the leader raises the feature level only if every member is connected and supports it (`engine`).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -28,8 +28,8 @@ impl Members {
         self.open.retain(|(open, ..)| *open != stream);
     }
 
-    /// What each member supports. The newest stream counts, because an older one may be left from a former process that cannot end
-    /// it any more.
+    /// What each member supports. The newest stream counts, because an older one may be left from a former process that
+    /// cannot end it any more.
     fn stated(&self) -> BTreeMap<MemberId, FeatureLevel> {
         self.open.iter().map(|(_, from, supports)| (*from, *supports)).collect()
     }

@@ -1,5 +1,5 @@
-//! The call `Greet`: what a member supports, and what its committed configuration says of the caller. Owns the question and the
-//! answer. Does not own the checks of a greeting (`greeting.rs`).
+//! The call `Greet`: what a member supports, and what its committed configuration says of the caller. Owns the question
+//! and the answer. Does not own the checks of a greeting (`greeting.rs`).
 //!
 //! It is the first call of each connection. Without it a member could send what the other one misreads.
 
@@ -36,7 +36,8 @@ pub(crate) enum GreetError {
     },
 }
 
-/// Greets a member. A member of a former version does not know the call: it supports the first level, and says nothing else.
+/// Greets a member. A member of a former version does not know the call: it supports the first level, and says nothing
+/// else.
 ///
 /// # Errors
 /// Returns why there is no answer.

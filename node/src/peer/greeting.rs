@@ -45,8 +45,8 @@ impl RefusalLog {
     }
 }
 
-/// Reports messages that this program does not know. A newer program sends them only if something is wrong, because all members
-/// know what the cluster's feature level allows.
+/// Reports messages that this program does not know. A newer program sends them only if something is wrong, because all
+/// members know what the cluster's feature level allows.
 pub(super) fn report_unknown(peers: &Peers, from: MemberId, reason: &DecodeError) {
     if matches!(reason, DecodeError::Unknown { .. }) {
         let reason = format!("{from} sends what this version does not know ({reason}): start a newer version");

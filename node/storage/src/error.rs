@@ -97,8 +97,8 @@ pub enum DamageKind {
     /// Bytes match their checksum, but no writer writes such bytes.
     #[error("impossible contents: {0}")]
     Contents(&'static str),
-    /// Bytes match their checksum, and hold a value that only a newer version of this program knows. A start reports it as
-    /// [`OpenError::TooNew`].
+    /// Bytes match their checksum, and hold a value that only a newer version of this program knows. A start reports it
+    /// as [`OpenError::TooNew`].
     #[error("{what} {found} is not known to this version")]
     Newer {
         /// Name of the field.

@@ -86,7 +86,8 @@ impl Wal {
         self.last
     }
 
-    /// Continues the log in a later format. The next batch begins a segment of this format. A format is never changed back.
+    /// Continues the log in a later format. The next batch begins a segment of this format. A format is never changed
+    /// back.
     pub(crate) fn use_format(&mut self, format: LogFormat) {
         if self.options.format < format {
             self.options.format = format;

@@ -1,12 +1,12 @@
-//! Directories that a newer program wrote. Owns the list of the places where a start may find a value that this program does not
-//! know. In each of them the start reports what is newer, calls nothing damaged, and changes nothing.
+//! Directories that a newer program wrote. Owns the list of the places where a start may find a value that this program
+//! does not know. In each of them the start reports what is newer, calls nothing damaged, and changes nothing.
 
 #[path = "support/history.rs"]
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod history;
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use history::{dir, entry, meta, record};
 use memory_disk::MemoryDisk;
@@ -38,7 +38,7 @@ fn snapshot(index: u64) -> PathBuf {
 }
 
 /// Changes the byte at `at` of a file, and the checksum at `crc` of the bytes `summed`.
-fn change(disk: &MemoryDisk, path: &PathBuf, at: usize, value: u8, crc: usize, summed: Range<usize>) {
+fn change(disk: &MemoryDisk, path: &Path, at: usize, value: u8, crc: usize, summed: Range<usize>) {
     let mut bytes = disk.contents(path).expect("the file is there");
     let summed = summed.start..summed.end.min(bytes.len());
     assert_eq!(bytes[crc..crc + 4], crc32c::crc32c(&bytes[summed.clone()]).to_le_bytes(), "the checksum stands here");
@@ -49,7 +49,7 @@ fn change(disk: &MemoryDisk, path: &PathBuf, at: usize, value: u8, crc: usize, s
 }
 
 /// Checks that a start says `TooNew`, names the file and the value, and leaves every file as it is.
-fn is_too_new(disk: &MemoryDisk, path: &PathBuf, what: &str, found: u32, has_identity: bool) {
+fn is_too_new(disk: &MemoryDisk, path: &Path, what: &str, found: u32, has_identity: bool) {
     let files = |disk: &MemoryDisk| -> Vec<_> {
         disk.files().into_iter().map(|path| (path.clone(), disk.contents(&path))).collect()
     };
@@ -57,7 +57,7 @@ fn is_too_new(disk: &MemoryDisk, path: &PathBuf, what: &str, found: u32, has_ide
     let error = history::open(disk, 2).expect_err("a newer program wrote it");
     let text = error.to_string();
     let OpenError::TooNew { identity, newer } = error else { panic!("{text}") };
-    assert_eq!((&newer.path, newer.what, newer.found), (path, what, found), "{text}");
+    assert_eq!((newer.path.as_path(), newer.what, newer.found), (path, what, found), "{text}");
     assert!(text.ends_with("start a newer version") && !text.contains("damage"), "{text}");
     assert_eq!(identity.is_some(), has_identity, "{text}");
     let after: Vec<_> = files(disk).into_iter().filter(|(path, _)| !path.ends_with("lock")).collect();

@@ -66,6 +66,14 @@ fn free_ports() -> u16 {
     firsts.find(|&first| (first..first + 23).all(is_free)).expect("some ports are free")
 }
 
+/// Content of the newest segment of a member's log. Byte 12 is its format version.
+fn newest_segment(dir: &Path, number: u16) -> Vec<u8> {
+    let segments = std::fs::read_dir(dir.join(format!("member-{number}/wal"))).expect("a log");
+    let segments = segments.map(|entry| entry.expect("an entry").path());
+    let newest = segments.filter(|path| path.extension().is_some_and(|ending| ending == "wal")).max();
+    std::fs::read(newest.expect("a segment")).expect("a file")
+}
+
 async fn put(url: &str) -> Result<(), Status> {
     let put = pb::PutRequest { key: "key".into(), value: "v".into(), ..Default::default() };
     KvClient::new(connect(url).await?).put(put).await.map(drop)
@@ -92,6 +100,10 @@ async fn a_local_cluster_keeps_its_data_across_a_restart() {
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(said.contains(&format!("port {port}")), "{said}");
     first.stop().await;
+    assert!(
+        (1..=3).any(|number| newest_segment(&dir, number)[12] == 2),
+        "the feature level was not raised before a write"
+    );
 
     let again = Local::start(&dir, port).await;
     assert_eq!(until("the restarted cluster answers", async || count(&url).await.ok()).await, 1);

@@ -1,9 +1,9 @@
-//! Tests of the feature level over the members' ports: the calls of the operator, what connected members say, the refusal of members
-//! that are too old, and the phase of a member whose disk is too new for its program.
+//! Tests of the feature level over the members' ports: the calls of the operator, what connected members say, the
+//! refusal of members that are too old, and the phase of a member whose disk is too new for its program.
 
 use proto::admin as wire;
-use proto::peer::Greeting;
 use proto::peer::peer_client::PeerClient;
+use proto::peer::{Frame, Greeting, frame};
 use tonic::Code;
 
 use crate::cluster::{change, join_request};
@@ -131,4 +131,29 @@ async fn a_greeting_is_answered() {
     let blank = Member::blank("demo-2");
     let mut peer = PeerClient::connect(blank.peer_url()).await.expect("the port is served");
     assert_eq!(refusal(peer.greet(Greeting::default()).await).0, Code::Unavailable);
+}
+
+/// Nothing above the level is sent, so this does not happen unless something is wrong. The stream ends, and the member
+/// says why.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_entry_of_an_unknown_kind_is_reported() {
+    let member = Member::alone().await;
+    let id = u64::from_str_radix(&member.info().await.id, 16).unwrap();
+    let cluster: Vec<u8> = (0..16).map(|at| u8::from_str_radix(&CLUSTER[2 * at..2 * at + 2], 16).unwrap()).collect();
+    let good = Greeting { cluster_id: cluster.into(), from: 7, to: id, protocol: 1, ..Greeting::default() };
+    // Kind 5 is an append: term, previous entry, commit, round, one entry of kind 9 without a payload.
+    let entry = [&[0; 24][..], &[9], &[0; 4]].concat();
+    let append = [&[5][..], &[0; 8], &[0; 16], &[0; 8], &[0; 8], &1u32.to_le_bytes(), &entry].concat();
+    let message = [&(append.len() as u32).to_le_bytes()[..], &append].concat();
+    let frames = [frame::Kind::Greeting(good), frame::Kind::Messages(message.into())];
+    let frames = frames.map(|kind| Frame { kind: Some(kind) });
+    let mut peer = PeerClient::connect(member.peer_url()).await.expect("the port is served");
+    assert_eq!(refusal(peer.deliver(futures::stream::iter(frames)).await).0, Code::DataLoss);
+    eventually("the member says what it does not know", async || {
+        member.put("k", "v").await;
+        let error = member.describe().await.error;
+        let is_named = error.contains("payload kind 9") && error.ends_with("start a newer version");
+        if is_named { Ok(()) } else { Err(error) }
+    })
+    .await;
 }

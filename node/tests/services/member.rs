@@ -101,7 +101,8 @@ impl Member {
         Member { name: name.to_owned(), client, peer, http, directory, flags, running }
     }
 
-    /// Stops the member and starts it again on the same volume, as a program that supports the feature levels up to `supports`.
+    /// Stops the member and starts it again on the same volume, as a program that supports the feature levels up to
+    /// `supports`.
     pub(crate) fn restart_supporting(&mut self, supports: u32) {
         self.stop();
         self.running = Some(run(&self.flags, Arc::new(FileDisk), FeatureLevel(supports)));

@@ -1,5 +1,6 @@
-//! Owns the raise of the feature level: its conditions, its proposal and its answer, the refusal of new members that are too old,
-//! and the switch of the log's format. Does not own the effect of the command (`mvcc`) or the formats (`crate::level`).
+//! Owns the raise of the feature level: its conditions, its proposal and its answer, the refusal of new members that
+//! are too old, and the switch of the log's format. Does not own the effect of the command (`mvcc`) or the formats
+//! (`crate::level`).
 //!
 //! Check and proposal happen in one turn of the core's thread, so that no change of the members comes in between.
 
@@ -67,8 +68,8 @@ impl Driver {
         (self.published.term == term).then(|| self.published.view.level())
     }
 
-    /// Checks that every member of both halves of the configuration supports `to`. If `to` is `None`, returns the highest level
-    /// that all of them support.
+    /// Checks that every member of both halves of the configuration supports `to`. If `to` is `None`, returns the
+    /// highest level that all of them support.
     fn supported_by_all(&self, to: Option<FeatureLevel>) -> Result<FeatureLevel, RaiseError> {
         let own = self.shared.supports;
         if let Some(to) = to.filter(|to| *to > own) {
@@ -92,8 +93,8 @@ impl Driver {
         Ok(to.unwrap_or(highest))
     }
 
-    /// Refuses a change that adds a member which is known to be too old. While the level is being raised, refuses every change that
-    /// adds a member, because a new member was not asked whether it supports that level.
+    /// Refuses a change that adds a member which is known to be too old. While the level is being raised, refuses every
+    /// change that adds a member, because a new member was not asked whether it supports that level.
     ///
     /// # Errors
     /// Returns the refusal; nothing entered the log.

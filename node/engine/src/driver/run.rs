@@ -335,8 +335,8 @@ impl Driver {
             proposals,
             reads: self.rounds.wants_more(),
             // A new applied index wakes the core if the core may then propose commands, settle commands whose outcome
-            // is uncertain, begin a snapshot, answer a raise of the level, or release more entries. Otherwise the report of the new index waits for
-            // the next event.
+            // is uncertain, begin a snapshot, answer a raise of the level, or release more entries. Otherwise the
+            // report of the new index waits for the next event.
             applied: !proposals
                 || !self.batcher.is_idle()
                 || self.pending.has_uncounted()

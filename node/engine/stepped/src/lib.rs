@@ -175,8 +175,8 @@ impl fmt::Debug for SteppedMember {
 }
 
 impl SteppedMember {
-    /// Starts a member from the recovered content of its disk. The member behaves as a program that supports the feature levels up
-    /// to `supports`. The first turn is due immediately.
+    /// Starts a member from the recovered content of its disk. The member behaves as a program that supports the
+    /// feature levels up to `supports`. The first turn is due immediately.
     ///
     /// # Errors
     /// Returns why the member cannot run on this disk.

@@ -1,5 +1,6 @@
-//! The feature level of one member: when it is raised, who holds it back, who is refused, and what a program that is too old says of
-//! a disk. The other members are simulated by their answers. Clusters of whole members are simulated elsewhere (`simulator`).
+//! The feature level of one member: when it is raised, who holds it back, who is refused, and what a program that is
+//! too old says of a disk. The other members are simulated by their answers. Clusters of whole members are simulated
+//! elsewhere (`simulator`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -336,8 +337,8 @@ fn snapshots(disk: &MemoryDisk) -> Vec<PathBuf> {
     disk.files().into_iter().filter(|path| path.starts_with("/member/snap")).collect()
 }
 
-/// The disk of a member holds the raise in its log, or the level in its snapshot. A program that supports only the first level
-/// reports that, and the program that wrote it goes on.
+/// The disk of a member holds the raise in its log, or the level in its snapshot. A program that supports only the
+/// first level reports that, and the program that wrote it goes on.
 #[test]
 fn a_program_that_is_too_old_for_its_disk_says_so() {
     for with_snapshot in [false, true] {
@@ -364,7 +365,8 @@ fn a_program_that_is_too_old_for_its_disk_says_so() {
     }
 }
 
-/// A batch of an unknown version and a command of an unknown kind are newer, too. They are found before a thread starts.
+/// A batch of an unknown version and a command of an unknown kind are newer, too. They are found before a thread
+/// starts.
 #[test]
 fn unknown_entries_of_the_log_are_found_at_the_start() {
     let put = Batch { commands: vec![(9, Command::Put(mvcc::Put { key: "a".into(), ..mvcc::Put::default() }))] };
@@ -384,7 +386,8 @@ fn unknown_entries_of_the_log_are_found_at_the_start() {
     }
 }
 
-/// The other members have raised the level, although this one does not support it. It must not go on with another state.
+/// The other members have raised the level, although this one does not support it. It must not go on with another
+/// state.
 #[test]
 fn a_raise_that_the_program_does_not_support_ends_the_member() {
     let three = configuration(ids([1, 2, 3]), ids([]));

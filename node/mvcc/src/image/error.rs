@@ -73,7 +73,8 @@ pub enum ReadError {
 }
 
 impl ReadError {
-    /// Returns whether a newer version of this program wrote the image. Otherwise the image is damaged, incomplete, or none.
+    /// Returns whether a newer version of this program wrote the image. Otherwise the image is damaged, incomplete, or
+    /// none.
     #[must_use]
     pub fn is_newer(&self) -> bool {
         matches!(self, ReadError::UnknownVersion(_) | ReadError::UnknownSection(_) | ReadError::NeedsBase { .. })

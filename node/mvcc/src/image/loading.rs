@@ -1,5 +1,5 @@
-//! Owns the store that is filled from an image, and the checks that all formats share. Does not own the layout of a format
-//! (`full`, `sections`).
+//! Owns the store that is filled from an image, and the checks that all formats share. Does not own the layout of a
+//! format (`full`, `sections`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Owns version 2 of the image: tagged sections, to which later programs add. Does not own chunks (`chunk`), nor what it shares
-//! with version 1 (`loading`, `writing`).
+//! Owns version 2 of the image: tagged sections, to which later programs add. Does not own chunks (`chunk`), nor what
+//! it shares with version 1 (`loading`, `writing`).
 //!
 //! ```text
 //! image    := magic 8 bytes, chunk 0 (kind 1: header), chunk (0x90: alarms), chunks (0x91: versions) ...,
@@ -16,12 +16,13 @@
 //!             main revision, signed, 8 bytes, and sub revision, 4 bytes: both only without the flag short
 //!             previous varint: distance to the version of the same key before it, in versions of this image; 0: none
 //!             length varint, KeyValue as etcd marshals it
-//! order    := number of keys u64 (first chunk only), then for each key, in key order: number of its newest version varint
+//! order    := number of keys u64 (first chunk only), then for each key, in key order: number of its newest version
+//!             varint
 //! end      := number of versions u64, bytes of all KeyValues u64, keyspace hash u32, number of chunks before it u32
 //! ```
 //!
-//! Numbers of versions count from 0. A kind from 0x80 on must be understood: a reader that does not know it refuses the image. A
-//! reader skips an unknown kind from 0x10 to 0x7f.
+//! Numbers of versions count from 0. A kind from 0x80 on must be understood: a reader that does not know it refuses the
+//! image. A reader skips an unknown kind from 0x10 to 0x7f.
 //!
 //! Links and order are for readers that build the index in one pass. This reader finds them by itself and compares.
 
@@ -125,8 +126,8 @@ pub(super) struct Sections {
     /// Kind of the last known chunk. Known kinds never descend.
     last: u8,
     chunks: u32,
-    /// Numbers of the newest versions of all keys in key order, and the position of the next one to compare; `None` before the
-    /// first chunk of the order.
+    /// Numbers of the newest versions of all keys in key order, and the position of the next one to compare; `None`
+    /// before the first chunk of the order.
     order: Option<(Vec<u64>, usize)>,
 }
 

@@ -7,8 +7,8 @@ use crate::revision::Revision;
 /// The first bytes of every image. The very first byte is not ASCII, so that no text file begins like an image.
 pub(super) const MAGIC: [u8; 8] = *b"\x89RFTKV\r\n";
 
-/// Kind of the first chunk, in every format. Its payload begins with the format version, so that every reader can name a
-/// version that it does not know.
+/// Kind of the first chunk, in every format. Its payload begins with the format version, so that every reader can name
+/// a version that it does not know.
 pub(super) const HEADER: u8 = 1;
 
 /// Format of an image that is written. A reader reads every format.

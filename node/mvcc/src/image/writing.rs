@@ -1,5 +1,5 @@
-//! Owns the parts of writing that all formats share: the versions, in chunks, and their totals. Does not own the layout of a
-//! format (`full`, `sections`).
+//! Owns the parts of writing that all formats share: the versions, in chunks, and their totals. Does not own the layout
+//! of a format (`full`, `sections`).
 
 use std::io::{self, Write};
 
@@ -32,7 +32,8 @@ pub(super) struct Writing<'a, W> {
 }
 
 impl<'a, W: Write> Writing<'a, W> {
-    /// Begins an image whose magic is written. The next chunk holds the fields with which the header of every format begins.
+    /// Begins an image whose magic is written. The next chunk holds the fields with which the header of every format
+    /// begins.
     pub(super) fn begin(space: &'a Keyspace, applied_index: u64, version: u16, out: W) -> Self {
         debug_assert!(
             are_revisions_sound(space),
@@ -91,7 +92,8 @@ impl<'a, W: Write> Writing<'a, W> {
         Ok(is_started)
     }
 
-    /// Writes every version that compaction keeps, in revision order, each as `put` appends it. Returns the number of chunks.
+    /// Writes every version that compaction keeps, in revision order, each as `put` appends it. Returns the number of
+    /// chunks.
     pub(super) fn put_versions(
         &mut self,
         kind: u8,

@@ -121,7 +121,8 @@ impl Header {
         u32::from_le_bytes(crc)
     }
 
-    /// Returns whether the checksum of a header including the meta matches. Every version has the checksum at the same place.
+    /// Returns whether the checksum of a header including the meta matches. Every version has the checksum at the same
+    /// place.
     pub(super) fn is_intact(header: &[u8]) -> bool {
         header.len() >= FIXED_SIZE && Self::crc(header) == checksum::of(&header[CRC.end..])
     }

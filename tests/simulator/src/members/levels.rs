@@ -1,9 +1,9 @@
-//! The feature level of a cluster of members: what the program of each start supports, what connected members have said of it, and
-//! when the operator asks for a raise. Does not own the conditions of a raise (`engine`).
+//! The feature level of a cluster of members: what the program of each start supports, what connected members have said
+//! of it, and when the operator asks for a raise. Does not own the conditions of a raise (`engine`).
 //!
-//! Members run programs that support the first level only, or the second one too. Once the operator has asked for a raise, every
-//! start is of a program that supports both, as after a rollout. So a member must never meet what it does not support: a start that
-//! reports it, and an entry that cannot be applied, violate an invariant.
+//! Members run programs that support the first level only, or the second one too. Once the operator has asked for a
+//! raise, every start is of a program that supports both, as after a rollout. So a member must never meet what it does
+//! not support: a start that reports it, and an entry that cannot be applied, violate an invariant.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +37,8 @@ impl MemberCluster {
         if is_mixed && self.random.coin() { FeatureLevel::FIRST } else { NEWER }
     }
 
-    /// Asks a leader for a raise, now and then. After all faults are lifted, asks only if the older programs were replaced.
+    /// Asks a leader for a raise, now and then. After all faults are lifted, asks only if the older programs were
+    /// replaced.
     pub(super) fn ask_for_level(&mut self, leader: MemberId) -> Checked {
         let asks = if self.is_healing { self.levels.is_asked } else { self.random.chance(RAISE) };
         if !asks {
