@@ -109,23 +109,28 @@ pub trait DiskFile: DiskReader {
     /// call may succeed although bytes were lost.
     fn sync(&self) -> io::Result<()>;
 
-    /// Fills a range of the file with zeros, so that later writes to the range need no new space and do not change the file's
-    /// length.
+    /// Makes a range after the end of the file exist, with zeros, so that later writes to the range need no new space and do not
+    /// change the file's length.
     ///
     /// # Errors
-    /// Returns any error of the file system. Any part of the range may have been filled.
+    /// Returns any error of the file system. Any part of the range may exist.
     fn preallocate(&self, from: u64, to: u64) -> io::Result<()> {
-        const BLOCK: usize = 256 * 1024;
-        static ZEROS: [u8; BLOCK] = [0; BLOCK];
-        debug_assert!(from <= to, "space from {from} to {to} is no range");
-        let mut at = from;
-        while at < to {
-            let step = (to - at).min(BLOCK as u64);
-            self.write_at(at, &ZEROS[..step as usize])?;
-            at += step;
-        }
-        Ok(())
+        fill_with_zeros(self, from, to)
     }
+}
+
+/// Implements [`DiskFile::preallocate`] by writes.
+pub(crate) fn fill_with_zeros(file: &(impl DiskFile + ?Sized), from: u64, to: u64) -> io::Result<()> {
+    const BLOCK: usize = 256 * 1024;
+    static ZEROS: [u8; BLOCK] = [0; BLOCK];
+    debug_assert!(from <= to, "space from {from} to {to} is no range");
+    let mut at = from;
+    while at < to {
+        let step = (to - at).min(BLOCK as u64);
+        file.write_at(at, &ZEROS[..step as usize])?;
+        at += step;
+    }
+    Ok(())
 }
 
 /// A held lock. Dropping this value releases the lock.

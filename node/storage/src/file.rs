@@ -7,7 +7,10 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use crate::disk::{Disk, DiskFile, DiskLock, DiskReader, SECTOR};
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+
+use crate::disk::{Disk, DiskFile, DiskLock, DiskReader, SECTOR, fill_with_zeros};
 
 /// The file system of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -198,10 +201,25 @@ impl DiskFile for RealFile {
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
     }
+
+    fn preallocate(&self, from: u64, to: u64) -> io::Result<()> {
+        match reserve(&self.0, from, to) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => fill_with_zeros(self, from, to),
+            other => Ok(other?),
+        }
+    }
+}
+
+/// Reserves space, which costs no writes. A sync of reserved space takes as long as one of space that was filled with zeros
+/// (`examples/sync_cost.rs`).
+fn reserve(file: &File, from: u64, to: u64) -> rustix::io::Result<()> {
+    rustix::io::retry_on_intr(|| fallocate(file, FallocateFlags::empty(), from, to - from))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     /// Reads `content` in pieces from a file system whose reads return these numbers of bytes, again and again. Returns the content,
@@ -242,6 +260,35 @@ mod tests {
                 let found = found.unwrap_or_else(|| panic!("{size} bytes by {lengths:?}: no progress"));
                 assert!(found == content(size), "{} of {size} bytes by {lengths:?}", found.len());
             }
+        }
+    }
+
+    #[test]
+    fn reserved_and_filled_space_are_zeros_after_the_content() {
+        let path = std::env::temp_dir().join(format!("storage-space-{}", std::process::id()));
+        type Way = fn(&RealFile, u64, u64) -> io::Result<()>;
+        let ways: [Way; 2] =
+            [|file, from, to| file.preallocate(from, to), |file, from, to| fill_with_zeros(file, from, to)];
+        for way in ways {
+            let _ = fs::remove_file(&path);
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .open(&path)
+                .map(RealFile)
+                .expect("a new file");
+            file.write_at(0, &[7; 5000]).expect("there is space");
+            for (from, to) in [(5000, 5000), (5000, 300_000), (300_000, 1 << 20)] {
+                way(&file, from, to).expect("there is space");
+            }
+            let metadata = file.0.metadata().expect("an open file");
+            let mut bytes = fs::read(&path).expect("a file");
+            fs::remove_file(&path).expect("a file");
+            assert!(metadata.blocks() * 512 >= 1 << 20, "only {} blocks are reserved", metadata.blocks());
+            assert_eq!(bytes.len(), 1 << 20);
+            let rest = bytes.split_off(5000);
+            assert!(bytes.iter().all(|byte| *byte == 7) && rest.iter().all(|byte| *byte == 0), "other bytes");
         }
     }
 

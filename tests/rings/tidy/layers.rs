@@ -11,7 +11,7 @@ use serde_json::Value;
 const EXACT: &[(&str, &[&str])] = &[
     ("raft", &["bytes", "thiserror"]),
     ("mvcc", &["bytes", "crc32c", "thiserror"]),
-    ("storage", &["bytes", "crc32c", "raft", "thiserror"]),
+    ("storage", &["bytes", "crc32c", "raft", "rustix", "thiserror"]),
     // The engine enables only tokio's feature `sync`, which provides channels but no runtime.
     ("engine", &["arc-swap", "bytes", "mvcc", "raft", "storage", "thiserror", "tokio", "tracing"]),
     ("wire", &["bytes", "raft", "storage"]),
