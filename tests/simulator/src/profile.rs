@@ -32,6 +32,8 @@ pub struct Profile {
     pub network: NetworkProfile,
     /// Minimum and maximum duration of a sync.
     pub sync: (Duration, Duration),
+    /// Minimum and maximum time from the request of a core to read its log to the answer.
+    pub read: (Duration, Duration),
     /// Minimum and maximum duration of an apply of committed entries.
     pub apply: (Duration, Duration),
     /// Maximum time that a snapshot transfer takes in addition to the network's delay.
@@ -80,6 +82,7 @@ impl Profile {
             older,
             network,
             sync: (Duration::from_micros(100), slow_disk),
+            read: (Duration::from_micros(50), random.long_tailed(ms(1), ms(1_500))),
             apply: (Duration::from_micros(20), random.long_tailed(ms(1), ms(60))),
             transfer: random.long_tailed(ms(1), ms(1_200)),
             batch: if random.coin() { Duration::ZERO } else { random.long_tailed(Duration::from_micros(100), ms(5)) },
@@ -107,6 +110,7 @@ impl Profile {
             older: None,
             network: NetworkProfile::UNDISTURBED,
             sync: (Duration::from_micros(100), ms(3)),
+            read: (Duration::from_micros(50), ms(1)),
             apply: (Duration::from_micros(20), ms(1)),
             transfer: ms(1),
             batch: Duration::ZERO,
@@ -127,6 +131,7 @@ impl Profile {
         self.faults = Faults::none();
         self.network = NetworkProfile::UNDISTURBED;
         self.sync = (Duration::from_micros(100), ms(3));
+        self.read = (Duration::from_micros(50), ms(1));
         self.apply = (Duration::from_micros(20), ms(1));
         self.transfer = ms(1);
         self.crash_per_output = 0;

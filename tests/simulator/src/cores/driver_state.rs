@@ -87,23 +87,19 @@ pub enum Input {
     Leases,
     /// The driver requests outputs from the core.
     Settle,
-    /// Entries for a member that lags are read from the disk.
+    /// Entries for a member that lags were read from the disk.
     LogRead {
         /// The member that lags.
         to: MemberId,
         /// Index of the first entry.
         from: Index,
-        /// Index of the last entry.
-        through: Index,
-        /// Maximum payload bytes.
-        bytes: usize,
+        /// The entries; `None`: the disk does not hold the first one.
+        read: Option<Vec<Entry>>,
     },
-    /// Committed entries are read from the disk.
+    /// Committed entries were read from the disk.
     StoredRead {
-        /// Index of the first entry.
-        first: Index,
-        /// Index of the last entry.
-        last: Index,
+        /// The entries.
+        read: Vec<Entry>,
     },
 }
 
@@ -112,8 +108,8 @@ pub enum Input {
 pub enum ToApply {
     /// An entry in memory.
     Held(Entry),
-    /// Entries that are being read from the disk, from the first index to the second.
-    Stored(Index, Index),
+    /// Entries from this index on, which are being read from the disk.
+    Stored(Index),
 }
 
 impl Input {
@@ -291,8 +287,9 @@ impl Process {
 
     /// Puts entries that were read from the disk in their place among those to apply. Does nothing if a snapshot replaced
     /// them meanwhile.
-    pub fn fill_in(&mut self, first: Index, entries: Vec<Entry>) {
-        let is_of = |waiting: &ToApply| matches!(waiting, ToApply::Stored(from, _) if *from == first);
+    pub fn fill_in(&mut self, entries: Vec<Entry>) {
+        let first = entries.first().map(|entry| entry.id.index);
+        let is_of = |waiting: &ToApply| matches!(waiting, ToApply::Stored(from) if Some(*from) == first);
         let Some(place) = self.to_apply.iter().position(is_of) else { return };
         let later = self.to_apply.split_off(place + 1);
         self.to_apply.pop_back();

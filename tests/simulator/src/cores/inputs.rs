@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use raft::{Body, Index, MemberId, Message, Payload, ProposalId, ReadContext, Unreadable};
+use raft::{Body, MemberId, Message, Payload, ProposalId, ReadContext, Unreadable};
 
 use crate::command::OperationId;
 use crate::cores::CoreCluster;
-use crate::cores::driver_state::{Input, Process, ToApply};
+use crate::cores::driver_state::{Input, ToApply};
 use crate::cores::machine::Outcome;
 use crate::cores::sabotage::Sabotage;
-use crate::invariant::{Checked, ensure};
+use crate::invariant::Checked;
 use crate::version::Hint;
 
 /// Maximum number of entries that the state machine applies at a time.
@@ -65,14 +65,10 @@ impl CoreCluster {
                 process.received.push((from, meta.clone(), image));
                 process.raft.step(now, from, Message { term, body: Body::InstallSnapshot(meta) });
             }
-            Input::LogRead { to, from, through, bytes } => {
-                let read = self.disks[&id].read_log(from, through, bytes);
-                let process =
-                    self.members.get_mut(&id).and_then(|member| member.process_mut()).expect("the member runs");
-                process.raft.log_read(now, to, from, read.ok_or(Unreadable));
-            }
-            Input::StoredRead { first, last } => {
-                self.read_stored(id, first, last)?;
+            Input::LogRead { to, from, read } => process.raft.log_read(now, to, from, read.ok_or(Unreadable)),
+            Input::StoredRead { read } => {
+                process.fill_in(read);
+                self.begin_apply(id);
                 return Ok(());
             }
             Input::SnapshotSent { to, arrived } => process.raft.snapshot_sent(now, to, arrived),
@@ -177,25 +173,6 @@ impl CoreCluster {
         let index = process.machine.applied();
         process.raft.applied(now, index);
         self.serve_confirmed_reads(id);
-        Ok(())
-    }
-
-    /// Reads committed entries that are no longer in memory, so that they can be applied.
-    fn read_stored(&mut self, id: MemberId, first: Index, last: Index) -> Checked {
-        let is_waiting = |process: &Process| {
-            process.to_apply.iter().any(|waiting| matches!(waiting, ToApply::Stored(from, _) if *from == first))
-        };
-        if !self.members[&id].process().is_some_and(is_waiting) {
-            // A snapshot replaced the entries meanwhile.
-            return Ok(());
-        }
-        let read = self.disks[&id].read_log(first, last, usize::MAX).unwrap_or_default();
-        ensure(read.last().is_some_and(|entry| entry.id.index == last), "the disk holds what left the memory", || {
-            format!("{id} is to apply {first} to {last}, but its disk has {} of them", read.len())
-        })?;
-        let process = self.members.get_mut(&id).and_then(|member| member.process_mut()).expect("the member runs");
-        process.fill_in(first, read);
-        self.begin_apply(id);
         Ok(())
     }
 

@@ -74,11 +74,16 @@ impl CoreCluster {
             }
             Output::Apply(entries) => self.process(id).to_apply.extend(entries.into_iter().map(ToApply::Held)),
             Output::ApplyStored { first, last } => {
-                self.process(id).to_apply.push_back(ToApply::Stored(first, last));
-                self.plan_read(id, Input::StoredRead { first, last });
+                let read = self.disks[&id].read_log(first, last, usize::MAX).unwrap_or_default();
+                ensure(read.len() as u64 > last.0 - first.0, "the disk holds what left the memory", || {
+                    format!("{id} is to apply {first} to {last}, but its disk has {} of these entries", read.len())
+                })?;
+                self.process(id).to_apply.push_back(ToApply::Stored(first));
+                self.plan_read(id, Input::StoredRead { read });
             }
             Output::ReadLog { to, from, through, bytes } => {
-                self.plan_read(id, Input::LogRead { to, from, through, bytes });
+                let read = self.disks[&id].read_log(from, through, bytes);
+                self.plan_read(id, Input::LogRead { to, from, read });
             }
             Output::ReadReady { context, index } => {
                 self.invariants.reads.ready(id, context, index)?;
@@ -146,10 +151,11 @@ impl CoreCluster {
         }
     }
 
-    /// Plans a read of the log, which waits for a stalled disk as a write does.
+    /// Plans the end of a read of the log, which waits for a stalled disk as a write does. The read returns what the disk
+    /// holds now, even if it ends after later writes.
     fn plan_read(&mut self, id: MemberId, input: Input) {
         self.coverage.log_reads += 1;
-        let (low, high) = self.profile.sync;
+        let (low, high) = self.profile.read;
         let stall = self.members[&id].stalled_until.saturating_sub(self.agenda.now());
         let delay = self.random.long_tailed(low, high) + stall;
         self.plan(id, delay, input);
