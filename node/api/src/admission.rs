@@ -18,7 +18,7 @@ use crate::metadata::Metadata;
 use crate::observer::{CallObserver, PendingProposal, PendingRequest, Request};
 use crate::parse::Consistency;
 use crate::status::Refusal;
-use crate::transport::Reserved;
+use crate::transport::RequestMemory;
 
 /// Maximum number of committed entries that are not applied yet. Above this number, commands are refused.
 const UNAPPLIED_ENTRIES_MAX: u64 = 5_000;
@@ -46,7 +46,7 @@ pub(super) struct Call {
     pub(super) metadata: Metadata,
     pub(super) message: Bytes,
     /// Memory of the message, until the call has its answer.
-    pub(super) _memory: Reserved,
+    pub(super) _memory: RequestMemory,
 }
 
 impl Call {

@@ -31,7 +31,7 @@ use self::preface::Version;
 use crate::timeout;
 
 pub(super) use answers::Answer;
-pub(super) use capacity::Reserved;
+pub(super) use memory::RequestMemory;
 pub(super) use requests::Requests;
 
 /// What a connection serves. A clone serves the same.

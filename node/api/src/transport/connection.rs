@@ -56,7 +56,7 @@ where
         .handshake(stream);
     let mut connection = timeout(LOOK, handshake).await??;
     let begin = |(request, respond): (Request<RecvStream>, SendResponse<Piece>)| {
-        let request = request.map(|body| Requests::new(body, place.memory(), place.number()));
+        let request = request.map(|body| Requests::new(body, place.call()));
         tokio::spawn(answer(calls.clone(), request, Answers::new(respond, Arc::clone(&traffic), place.call())));
     };
     let mut looks = Looks::new(Arc::clone(&traffic), connection.ping_pong());

@@ -36,6 +36,8 @@ struct Open {
 /// What is known of one connection.
 #[derive(Debug)]
 struct Entry {
+    number: ConnectionNumber,
+    memory: Arc<Memory>,
     started: Instant,
     /// Number of bytes received, as far as it matters for the begin.
     received: AtomicU64,
@@ -47,9 +49,11 @@ struct Entry {
 }
 
 impl Entry {
-    fn new(started: Instant) -> Arc<Self> {
+    fn new(number: ConnectionNumber, connections: &Connections) -> Arc<Self> {
         let entry = Self {
-            started,
+            number,
+            memory: Arc::clone(&connections.memory),
+            started: connections.started,
             received: AtomicU64::new(0),
             calls: AtomicU32::new(0),
             used_ms: AtomicU64::new(0),
@@ -102,10 +106,10 @@ impl Connections {
             ended.closes.notify_one();
         }
         open.next += 1;
-        let (number, entry) = (open.next, Entry::new(self.started));
-        open.entries.insert(number, Arc::clone(&entry));
+        let entry = Entry::new(open.next, self);
+        open.entries.insert(entry.number, Arc::clone(&entry));
         drop(open);
-        Some(Place { number, entry, connections: Arc::clone(self) })
+        Some(Place { entry, connections: Arc::clone(self) })
     }
 
     /// Ignores poisoning, because every holder of the lock leaves the map consistent.
@@ -117,7 +121,6 @@ impl Connections {
 /// The place of one connection, which becomes free when this value is dropped.
 #[derive(Debug)]
 pub struct Place {
-    number: u64,
     entry: Arc<Entry>,
     connections: Arc<Connections>,
 }
@@ -127,17 +130,7 @@ impl Place {
     #[must_use]
     pub fn call(&self) -> OpenCall {
         self.entry.calls.fetch_add(1, Ordering::Relaxed);
-        OpenCall { entry: Arc::clone(&self.entry), number: self.number, connections: Arc::clone(&self.connections) }
-    }
-
-    /// Number of the connection.
-    pub(super) fn number(&self) -> ConnectionNumber {
-        self.number
-    }
-
-    /// Memory for the messages of all connections.
-    pub(super) fn memory(&self) -> Arc<Memory> {
-        Arc::clone(&self.connections.memory)
+        OpenCall { entry: Arc::clone(&self.entry) }
     }
 
     /// Notes that bytes were received.
@@ -172,7 +165,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.connections.lock().entries.remove(&self.number);
+        self.connections.lock().entries.remove(&self.entry.number);
     }
 }
 
@@ -180,19 +173,17 @@ impl Drop for Place {
 #[derive(Debug)]
 pub struct OpenCall {
     entry: Arc<Entry>,
-    number: ConnectionNumber,
-    connections: Arc<Connections>,
 }
 
 impl OpenCall {
     /// Number of the call's connection.
     pub(super) fn connection(&self) -> ConnectionNumber {
-        self.number
+        self.entry.number
     }
 
     /// Memory for the messages of all connections.
     pub(super) fn memory(&self) -> &Memory {
-        &self.connections.memory
+        &self.entry.memory
     }
 }
 

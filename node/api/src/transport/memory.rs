@@ -2,6 +2,7 @@
 //! how long a message waits for it. Does not own who gets it next (`capacity.rs`).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tonic::Status;
@@ -11,7 +12,8 @@ use crate::status::Refusal;
 
 /// Maximum size of a message that does not wait for larger ones, in bytes.
 const SMALL_BYTES_MAX: usize = 64 << 10;
-/// Memory for small messages under way, in bytes.
+/// Memory for small messages under way, in bytes. Half of it is only counted, because nearly all messages are small and
+/// would otherwise take a lock. The other half is shared in turns once the first one is used up.
 const SMALL_BYTES: usize = 16 << 20;
 /// Memory for other messages under way, in bytes.
 const LARGE_BYTES: usize = 48 << 20;
@@ -26,7 +28,9 @@ const RESERVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// answer until it was sent.
 #[derive(Debug)]
 pub(super) struct Memory {
-    /// For small requests, so that they never wait for large ones.
+    /// Bytes that are held by small requests and only counted.
+    counted: Arc<AtomicUsize>,
+    /// For further small requests, so that they never wait for large ones.
     small: Arc<Capacity>,
     large: Arc<Capacity>,
     /// For answers that keep stored versions alive.
@@ -37,7 +41,8 @@ impl Memory {
     /// Memory of a port whose answers may keep `pinned` bytes of stored versions alive.
     pub(super) fn new(pinned: usize) -> Self {
         Self {
-            small: Capacity::new(SMALL_BYTES, WAITING_BYTES_MAX),
+            counted: Arc::default(),
+            small: Capacity::new(SMALL_BYTES / 2, WAITING_BYTES_MAX),
             large: Capacity::new(LARGE_BYTES, WAITING_BYTES_MAX),
             pinned: Capacity::new(pinned, WAITING_BYTES_MAX),
         }
@@ -51,11 +56,14 @@ impl Memory {
         &self,
         connection: ConnectionNumber,
         length: usize,
-    ) -> Result<Reserved, Status> {
-        let capacity = if length <= SMALL_BYTES_MAX { &self.small } else { &self.large };
-        let reserved = capacity.reserve(connection, length + MESSAGE_BYTES);
-        match tokio::time::timeout(RESERVE_TIMEOUT, reserved).await {
-            Ok(Ok(reserved)) => Ok(reserved),
+    ) -> Result<RequestMemory, Status> {
+        let (is_small, bytes) = (length <= SMALL_BYTES_MAX, length + MESSAGE_BYTES);
+        if is_small && let Some(counted) = Counted::take(&self.counted, bytes) {
+            return Ok(RequestMemory::Counted(counted));
+        }
+        let capacity = if is_small { &self.small } else { &self.large };
+        match tokio::time::timeout(RESERVE_TIMEOUT, capacity.reserve(connection, bytes)).await {
+            Ok(Ok(reserved)) => Ok(RequestMemory::Reserved(reserved)),
             Ok(Err(_)) | Err(_) => Err(Refusal::TooManyRequests.into()),
         }
     }
@@ -63,5 +71,56 @@ impl Memory {
     /// Reserves memory for an answer; `None` if there is none for some time.
     pub(super) async fn reserve_pinned(&self, connection: ConnectionNumber, bytes: usize) -> Option<Reserved> {
         tokio::time::timeout(RESERVE_TIMEOUT, self.pinned.reserve(connection, bytes)).await.ok()?.ok()
+    }
+}
+
+/// Memory that a request holds until this value is dropped.
+#[derive(Debug)]
+#[allow(dead_code, reason = "the values are held only for their drop")]
+pub(crate) enum RequestMemory {
+    Counted(Counted),
+    Reserved(Reserved),
+}
+
+/// Bytes that are only counted.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    count: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Counted {
+    fn take(count: &Arc<AtomicUsize>, bytes: usize) -> Option<Self> {
+        let counted = Self { count: Arc::clone(count), bytes };
+        let before = count.fetch_add(bytes, Ordering::Relaxed);
+        (before + bytes <= SMALL_BYTES / 2).then_some(counted)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.count.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn small_requests_have_all_of_their_memory_and_no_more() {
+        let memory = Memory::new(0);
+        let bytes = SMALL_BYTES_MAX + MESSAGE_BYTES;
+        let mut held = Vec::new();
+        // A connection gets at most half of what is shared in turns.
+        for connection in 0..SMALL_BYTES / bytes {
+            held.push(memory.reserve_request(connection as u64, SMALL_BYTES_MAX).await.expect("there is memory"));
+        }
+        assert!(matches!(held.last(), Some(RequestMemory::Reserved(_))));
+        memory.reserve_request(1_000, SMALL_BYTES_MAX).await.expect_err("there is none left");
+        memory.reserve_request(1_000, SMALL_BYTES_MAX + 1).await.expect("large ones have their own");
+        held.clear();
+        assert_eq!(memory.counted.load(Ordering::Relaxed), 0);
+        assert!(matches!(memory.reserve_request(1, 1).await, Ok(RequestMemory::Counted(_))));
     }
 }

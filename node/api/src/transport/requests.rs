@@ -2,7 +2,6 @@
 //! length is known, and messages that are too large, compressed or too slow are refused. Does not own their meaning.
 
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -10,8 +9,8 @@ use h2::RecvStream;
 use http::HeaderValue;
 use tonic::{Code, Status};
 
-use super::capacity::{ConnectionNumber, Reserved};
-use super::memory::Memory;
+use super::connections::OpenCall;
+use super::memory::RequestMemory;
 use crate::grpc::FRAME_HEADER_BYTES;
 use crate::timeout::Pace;
 
@@ -43,13 +42,12 @@ impl Source for RecvStream {
 /// The messages of one call from its client.
 pub(crate) struct Requests<S = RecvStream> {
     source: S,
-    memory: Arc<Memory>,
-    connection: ConnectionNumber,
+    call: OpenCall,
 }
 
 impl<S: Source> Requests<S> {
-    pub(super) fn new(source: S, memory: Arc<Memory>, connection: ConnectionNumber) -> Self {
-        Self { source, memory, connection }
+    pub(super) fn new(source: S, call: OpenCall) -> Self {
+        Self { source, call }
     }
 
     /// Receives the only message of a call, with at most `bytes_max` bytes. A message that arrives in one piece is not
@@ -62,10 +60,10 @@ impl<S: Source> Requests<S> {
         mut self,
         encoding: Option<&HeaderValue>,
         bytes_max: usize,
-    ) -> Result<(Bytes, Reserved), Status> {
+    ) -> Result<(Bytes, RequestMemory), Status> {
         let first = self.first().await?;
         let length = message_length(encoding, &first, bytes_max)?;
-        let reserved = self.memory.reserve_request(self.connection, length).await?;
+        let reserved = self.call.memory().reserve_request(self.call.connection(), length).await?;
         let size = FRAME_HEADER_BYTES + length;
         // While the message waited for memory, its client waited as well.
         let mut pace = Pace::begin();
@@ -154,6 +152,7 @@ fn compressed(encoding: Option<&HeaderValue>) -> Status {
 mod tests {
     use std::collections::VecDeque;
 
+    use super::super::connections::Connections;
     use super::*;
 
     /// A call that arrives in the given pieces.
@@ -174,7 +173,7 @@ mod tests {
     async fn received_as(encoding: Option<&'static str>, pieces: &[&[u8]]) -> Result<Bytes, Status> {
         let pieces = pieces.iter().map(|piece| Bytes::copy_from_slice(piece)).collect();
         let encoding = encoding.map(HeaderValue::from_static);
-        let requests = Requests::new(Pieces(pieces), Arc::new(Memory::new(0)), 1);
+        let requests = Requests::new(Pieces(pieces), Connections::new(1, 0).admit().expect("a place").call());
         requests.only(encoding.as_ref(), 10).await.map(|(message, _)| message)
     }
 
