@@ -29,9 +29,9 @@ async fn idle_connections_stop_neither_the_member_nor_the_cluster() {
     cluster.form(3).await;
     let leader = cluster.leader().await;
     let before = cluster.members[leader].describe().await.expect("it leads");
-    let calm = slowest_write(&cluster, leader).await;
-    println!("without idle connections: {calm:?}");
-    median_stays_within(calm + SLOWER, "the slowest write", async |_| {
+    let usual = slowest_write(&cluster, leader).await;
+    println!("without idle connections: {usual:?}");
+    median_stays_within(usual + SLOWER, "the slowest write", async |_| {
         let mut idle = idle(&cluster.members[leader].client_address()).await;
         idle.extend(self::idle(&cluster.members[leader].peer_address()).await);
         slowest_write(&cluster, leader).await

@@ -1,5 +1,5 @@
-//! Copies `node/engine/src` and plants those bugs of `../switch/src/bugs.rs` in the copy that belong to it, each behind
-//! its switch (`planting.rs`).
+//! Copies `node/engine/src` and plants those bugs of `tests/planted/switch/src/bugs.rs` in the copy that belong to it,
+//! each behind its switch (`planting.rs`).
 
 #[path = "../planting.rs"]
 mod planting;

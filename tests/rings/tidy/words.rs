@@ -102,13 +102,16 @@ fn leftovers() -> Vec<String> {
         .to_vec()
 }
 
+/// The end of the reason of a test that only a thorough run includes. Such a test is not left over.
+const THOROUGH: &str = "cargo xtask test --thorough\"]";
+
 #[test]
 fn nothing_is_left_over() {
     let mut findings = Vec::new();
     for (name, text) in super::files(".rs") {
         for (number, line) in text.lines().enumerate() {
             for word in leftovers() {
-                if line.contains(&word) {
+                if line.contains(&word) && !line.ends_with(THOROUGH) {
                     findings.push(format!(
                         "{name}:{}: {word}: finish it, or say in the documents that it is absent",
                         number + 1
