@@ -18,7 +18,8 @@ where
 }
 
 /// The PATH, extended by the system directories that Debian includes only in root's PATH.
-pub(crate) fn search_path() -> String {
+#[must_use]
+pub fn search_path() -> String {
     let given = std::env::var("PATH").unwrap_or_default();
     format!("{given}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin")
 }

@@ -29,7 +29,7 @@ mod wait;
 
 pub use api_server::ApiServer;
 pub use cluster::{Cluster, Lifetime, Options, Status};
-pub use command::{Json, Run};
+pub use command::{Json, Run, search_path};
 pub use loopback::own_address;
 pub use network::Node;
 pub use object_store::ObjectStore;

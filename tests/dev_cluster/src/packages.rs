@@ -33,7 +33,7 @@ const NEEDED: [(&str, &str); 14] = [
 pub fn require_root() -> Result<()> {
     ensure!(
         rustix::process::geteuid().is_root(),
-        "the dev cluster creates network namespaces, mounts and cgroups: run this as root"
+        "this creates network namespaces, mounts and cgroups: run it as root"
     );
     Ok(())
 }

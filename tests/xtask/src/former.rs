@@ -1,5 +1,5 @@
-//! The product as an earlier commit built it: its images and its chart. Owns their place in the cache, where each commit
-//! is built once. Does not own what is done with them (`upgrade.rs`).
+//! The product as an earlier commit built it: its images, its chart, and `raft-node` alone. Owns their place in the
+//! cache, where each commit is built once. Does not own what is done with them (`upgrade.rs`, `bench.rs`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use dev_cluster::{Run, programs};
 
 use crate::image;
-use crate::toolchain::top;
+use crate::toolchain::{cargo, top};
 
 /// Tag of the images of an earlier commit.
 pub(crate) const TAG: &str = "former";
@@ -43,6 +43,28 @@ pub(crate) fn build(commit: &str, say: &dyn Fn(&str)) -> Result<Former> {
     image::build_other(&source, &target, &folder, TAG, say)?;
     fs::remove_dir_all(&target).with_context(|| format!("{} cannot be removed", target.display()))?;
     Ok(former)
+}
+
+/// Returns the path of `raft-node` as `commit` built it for this machine in release mode. It is built if the cache
+/// lacks it, which takes several minutes.
+///
+/// # Errors
+/// Returns an error if the commit is unknown, or its program cannot be built.
+pub(crate) fn node(commit: &str, say: &dyn Fn(&str)) -> Result<PathBuf> {
+    let name = full_name(commit)?;
+    let folder = programs::cache()?.join("former").join(&name);
+    let node = folder.join("raft-node");
+    if !node.exists() {
+        say(&format!("building raft-node of {name} (release)"));
+        let (source, target) = (folder.join("source"), folder.join("target"));
+        check_out(&name, &source)?;
+        let mut cargo = cargo();
+        cargo.current_dir(&source).env("CARGO_TARGET_DIR", &target);
+        let built = image::built_by(cargo, "raft-node", &["--release"])?;
+        fs::rename(&built, &node).with_context(|| format!("{} cannot be moved", built.display()))?;
+        fs::remove_dir_all(&target).with_context(|| format!("{} cannot be removed", target.display()))?;
+    }
+    Ok(node)
 }
 
 fn full_name(commit: &str) -> Result<String> {

@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use dev_cluster::image::Image;
-use dev_cluster::{Cluster, Program, install_missing, programs};
+use dev_cluster::{Cluster, Program, Run, install_missing, programs};
 use serde_json::Value;
 
 use crate::toolchain;
@@ -210,6 +210,36 @@ fn build_static(profile: Profile, mut cargo: Command, say: &dyn Fn(&str)) -> Res
         "A client that writes without pause and checks that acknowledged writes are kept",
     ];
     PACKAGES.iter().zip(descriptions).map(|(package, description)| Ok((find(package)?, description))).collect()
+}
+
+/// Returns the raft-node that the caller gave, or else builds it for this machine in release mode.
+///
+/// # Errors
+/// Returns an error if it cannot be built.
+pub(crate) fn release_node(given: Option<&Path>, say: &dyn Fn(&str)) -> Result<PathBuf> {
+    if let Some(given) = given {
+        return Ok(std::path::absolute(given)?);
+    }
+    say("building raft-node (release)");
+    built("raft-node", &["--release"])
+}
+
+/// Builds a package for this machine, with further arguments of cargo, and returns the path of its program, which has
+/// the name of the package.
+///
+/// # Errors
+/// Returns an error if the package cannot be built.
+pub(crate) fn built(package: &str, arguments: &[&str]) -> Result<PathBuf> {
+    built_by(toolchain::cargo(), package, arguments)
+}
+
+/// Does the same as [`built`] with a cargo command that names the workspace.
+///
+/// # Errors
+/// Returns the errors of [`built`].
+pub(crate) fn built_by(mut cargo: Command, package: &str, arguments: &[&str]) -> Result<PathBuf> {
+    cargo.args(["build", "--package", package, "--message-format=json-render-diagnostics"]).args(arguments);
+    executable(&cargo.text()?, package).with_context(|| format!("cargo built no executable {package}"))
 }
 
 /// Finds the path of the executable `name` in cargo's messages.

@@ -9,6 +9,7 @@ mod former;
 mod image;
 mod interrupt;
 mod simulate;
+mod soak;
 mod steps;
 mod test;
 mod tla;
@@ -41,6 +42,8 @@ enum Verb {
     Bench(bench::Arguments),
     /// Simulates whole clusters, each from one seed, and checks every invariant after every step
     Simulate(simulate::Arguments),
+    /// Runs members as real processes under faults of processes, networks and disks, and checks what clients see
+    Soak(soak::Arguments),
     /// Chooses comments of the source at random, for a reader to judge
     Comments(comments::Arguments),
     /// Upgrades the operator and the members from an earlier commit on the dev cluster while a client writes
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Simulate(arguments) => simulate::run(&arguments),
+        Verb::Soak(arguments) => soak::run(&arguments),
         Verb::Comments(arguments) => comments::run(&arguments),
         Verb::Upgrade(arguments) => Ok(upgrade::run(&arguments)),
         Verb::Test(arguments) => test::run(&arguments),

@@ -9,19 +9,51 @@ use super::load::{LOADS, Measured};
 /// point.
 type Figure = (&'static str, fn(&Measured) -> f64, usize);
 
-/// Returns the whole report. `measured` holds, for each load and each round, the figures of raft-node and of etcd, in
-/// this order.
-pub(super) fn markdown(measured: &[Vec<[Measured; 2]>], memory: [u64; 2], requests: u64) -> String {
-    let mut text = String::from("| Load | Figure | raft-node | etcd | ratio |\n|---|---|---|---|---|\n");
-    let figures: [Figure; 4] = [
+/// Everything that a run measured.
+pub(super) struct Results {
+    /// Name of what ours is compared with.
+    pub(super) other: String,
+    /// For each load and each round, the figures of ours and of the other, in this order.
+    pub(super) measured: Vec<Vec<[Measured; 2]>>,
+    /// Moments of the run, each with the memory of all members of ours and of the other, in bytes.
+    pub(super) memory: Vec<(&'static str, [u64; 2])>,
+    /// Requests of each load in each round.
+    pub(super) requests: u64,
+}
+
+/// By how much the median of the CPU time may exceed that of a former program.
+const CPU_FACTOR_MAX: f64 = 1.05;
+
+/// Returns the loads in which ours uses more CPU time than a former program: its median is more than 5 % above the
+/// other's, and above the other's highest round.
+pub(super) fn costlier(results: &Results) -> Vec<String> {
+    let costlier = LOADS.iter().zip(&results.measured).filter_map(|(load, rounds)| {
+        let [ours, theirs] = [0, 1].map(|server| Spread::of(rounds.iter().map(|round| round[server].cpu)));
+        let limit = f64::max(theirs.median * CPU_FACTOR_MAX, theirs.high);
+        (ours.median > limit).then(|| format!("{}: {} CPU s, at most {limit:.2}", load.name, ours.show(2)))
+    });
+    costlier.collect()
+}
+
+/// Returns the whole report.
+pub(super) fn markdown(results: &Results) -> String {
+    let Results { other, measured, memory, requests } = results;
+    let mut text = format!("| Load | Figure | raft-node | {other} | ratio |\n|---|---|---|---|---|\n");
+    let figures: [Figure; 6] = [
         ("requests/s", |m| m.rate, 0),
         ("p50 ms", |m| m.p50_ms, 1),
         ("p99 ms", |m| m.p99_ms, 1),
         ("server CPU s per 10,000", |m| m.cpu, 2),
+        ("MB written per 10,000", |m| m.written, 1),
+        ("of which ahead of entries", |m| m.preallocated, 1),
     ];
     for (load, rounds) in LOADS.iter().zip(measured) {
         for (name, figure, digits) in figures {
             let [ours, theirs] = [0, 1].map(|server| Spread::of(rounds.iter().map(|round| figure(&round[server]))));
+            // Loads that only read write nothing.
+            if ours.high == 0.0 && theirs.high == 0.0 {
+                continue;
+            }
             let ratio = ours.median / theirs.median;
             // Writing to a String cannot fail.
             let _ = writeln!(
@@ -33,17 +65,16 @@ pub(super) fn markdown(measured: &[Vec<[Measured; 2]>], memory: [u64; 2], reques
             );
         }
     }
-    let [ours, theirs] = memory.map(|bytes| bytes / (1 << 20));
-    let _ = writeln!(
-        text,
-        "| after all loads | memory of three members, MiB | {ours} | {theirs} | {:.2} |",
-        ours as f64 / theirs as f64
-    );
+    for (when, bytes) in memory {
+        let [ours, theirs] = bytes.map(|bytes| bytes / (1 << 20));
+        let ratio = ours as f64 / theirs as f64;
+        let _ = writeln!(text, "| {when} | memory of three members, MiB | {ours} | {theirs} | {ratio:.2} |");
+    }
     let rounds = measured.first().map_or(0, Vec::len);
-    let _ = writeln!(
-        text,
-        "\nMedian (lowest to highest) of {rounds} rounds, taken in turns, of {requests} requests (1 client: a twentieth)."
-    );
+    let _ = writeln!(text, "\nMedian (lowest to highest) of {rounds} rounds, taken in turns, of {requests} requests.");
+    for load in LOADS.iter().filter(|load| load.requests(*requests) != *requests) {
+        let _ = writeln!(text, "- {}: {} requests", load.name, load.requests(*requests));
+    }
     text
 }
 
@@ -69,6 +100,25 @@ impl Spread {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn results(cpu: [[f64; 2]; 3]) -> Results {
+        let measured = |cpu| Measured { rate: 1.0, p50_ms: 1.0, p99_ms: 1.0, cpu, written: 0.0, preallocated: 0.0 };
+        let measured = vec![cpu.map(|pair| pair.map(measured)).to_vec()];
+        Results { other: "former".into(), measured, memory: Vec::new(), requests: 7 }
+    }
+
+    #[test]
+    fn cpu_time_may_be_a_twentieth_higher_or_within_the_former_spread() {
+        assert!(costlier(&results([[1.04, 1.0], [1.05, 1.0], [9.0, 1.0]])).is_empty());
+        assert_eq!(costlier(&results([[1.04, 1.0], [1.06, 1.0], [9.0, 1.0]])).len(), 1);
+        assert!(costlier(&results([[1.2, 1.0], [1.2, 1.0], [1.2, 1.3]])).is_empty());
+    }
+
+    #[test]
+    fn figures_that_are_zero_on_both_sides_are_left_out() {
+        let text = markdown(&results([[1.0; 2]; 3]));
+        assert!(text.contains("raft-node | former") && !text.contains("MB written"), "{text}");
+    }
 
     #[test]
     fn the_median_is_the_middle_one() {
