@@ -1,5 +1,5 @@
-//! Clients of a few registers, and the history of their calls. Owns the calls and the translation of their answers. Each
-//! minute has registers of its own, so that each check is short. Does not own the checks (`check.rs`).
+//! Clients of a few registers, and the history of their calls. Owns the calls and the translation of their answers.
+//! Each minute has registers of its own, so that each check is short. Does not own the checks (`check.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,6 +1,7 @@
 //! Network and disks of the members: a network namespace and a loop disk for each, and a bridge. Owns the address plan
-//! and the rules of cuts. All of it lies in this program's own network, mount and process namespaces, so that the kernel
-//! removes everything when this program ends in any way, and no interface, rule or mount of the machine is touched.
+//! and the rules of cuts. All of it lies in this program's own network, mount and process namespaces, so that the
+//! kernel removes everything when this program ends in any way, and no interface, rule or mount of the machine is
+//! touched.
 
 use std::fs;
 use std::io::Write;

@@ -1,5 +1,6 @@
-//! One member: its process, and calls of its admin service. Owns the process, which is a child of this program. A signal
-//! therefore reaches this process only: the kernel reuses the ID of a child after its end was waited for, and not before.
+//! One member: its process, and calls of its admin service. Owns the process, which is a child of this program. A
+//! signal therefore reaches this process only: the kernel reuses the ID of a child after its end was waited for, and
+//! not before.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;

@@ -194,8 +194,8 @@ impl Shared {
         report.rounds.push(RoundReport { faults, gap_ms, recovery_ms });
     }
 
-    /// Begins a phase of the writers. Returns the longest gap in service through each member in the phase that ended, in
-    /// milliseconds.
+    /// Begins a phase of the writers. Returns the longest gap in service through each member in the phase that ended,
+    /// in milliseconds.
     fn mark(&self, phase: &str) -> Vec<u64> {
         let mark = |ledger: &Arc<Mutex<WriteLedger>>| {
             let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
@@ -245,11 +245,19 @@ impl Shared {
             Ok((false, hashes)) => findings.violation(&format!("hashes at one revision differ: {hashes:?}")),
             Err(reason) => findings.violation(&format!("hashes: {reason:#}")),
         }
+        let mut acknowledged = 0;
         for place in 0..MEMBERS {
             match self.compare(place).await {
-                Ok(line) => report.end.push(line),
+                Ok((count, line)) => {
+                    acknowledged += count;
+                    report.end.push(line);
+                }
                 Err(reason) => findings.violation(&format!("puts through {}: {reason:#}", machine::name(place))),
             }
+        }
+        // A member that was a learner all the time acknowledged nothing.
+        if acknowledged == 0 {
+            findings.violation("no put was acknowledged");
         }
         self.judge_resources(files, report).await;
         match report.median_gap() {
@@ -259,19 +267,19 @@ impl Shared {
         }
     }
 
-    /// Compares the store with what was acknowledged through a member.
-    async fn compare(&self, place: usize) -> Result<String> {
+    /// Compares the store with what was acknowledged through a member. Returns the number of acknowledged puts, and a
+    /// line for the report.
+    async fn compare(&self, place: usize) -> Result<(u64, String)> {
         let outcomes = self.ledgers[place].lock().unwrap_or_else(PoisonError::into_inner).outcomes().to_vec();
         let mut client = traffic::writer::connect(&self.cluster.members[place].client_url()).await?;
         let verdict = traffic::verify::verify(&mut client, &prefix(place), VALUE_BYTES, &outcomes).await?;
-        ensure!(verdict.holds() && verdict.acknowledged > 0, "{verdict:?}");
-        Ok(format!(
-            "Puts through {}: {} acknowledged, none lost; {} of {} without an answer were applied.",
-            machine::name(place),
-            verdict.acknowledged,
-            verdict.unknown_applied,
-            verdict.unknown_applied + verdict.unknown_absent
-        ))
+        ensure!(verdict.holds(), "{verdict:?}");
+        let (name, acknowledged, applied) = (machine::name(place), verdict.acknowledged, verdict.unknown_applied);
+        let unknown = applied + verdict.unknown_absent;
+        let line = format!(
+            "Puts through {name}: {acknowledged} acknowledged, none lost; {applied} of {unknown} without answer applied."
+        );
+        Ok((acknowledged, line))
     }
 
     async fn judge_resources(&self, files: &[usize], report: &mut Report) {
@@ -285,6 +293,8 @@ impl Shared {
             Ok(now) => report.end.push(format!("Open files at the beginning {files:?}, at the end {now:?}.")),
             Err(reason) => self.findings.violation(&format!("{reason:#}")),
         }
+        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        report.end.push(format!("Load of the machine, which lengthens gaps: {}.", load.trim()));
         let peaks: Vec<u64> = self.cluster.members.iter().map(|member| member.peak_kib() >> 10).collect();
         let limit = 2 * QUOTA_MIB + BESIDES_MIB;
         report.end.push(format!("Highest memory {peaks:?} MiB, limit {limit} MiB."));

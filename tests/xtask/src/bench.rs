@@ -1,7 +1,7 @@
-//! `cargo xtask bench`: compares three raft-node members with a three-member etcd cluster, or with members of an earlier
-//! commit, under the same loads, in one run on one machine. etcd's own benchmark tool generates the loads. Owns the order of rounds. Does not own loads
-//! (`bench/load.rs`) or the report (`bench/report.rs`). Only the ratios are meaningful on other machines, because
-//! absolute figures depend on the machine.
+//! `cargo xtask bench`: compares three raft-node members with a three-member etcd cluster, or with members of an
+//! earlier commit, under the same loads, in one run on one machine. etcd's own benchmark tool generates the loads. Owns
+//! the order of rounds. Does not own loads (`bench/load.rs`) or the report (`bench/report.rs`). Only the ratios are
+//! meaningful on other machines, because absolute figures depend on the machine.
 
 mod load;
 mod report;

@@ -1,5 +1,5 @@
-//! The product as an earlier commit built it: its images and its chart. Owns their place in the cache, where each commit
-//! is built once. Does not own what is done with them (`upgrade.rs`).
+//! The product as an earlier commit built it: its images, its chart, and `raft-node` alone. Owns their place in the
+//! cache, where each commit is built once. Does not own what is done with them (`upgrade.rs`, `bench.rs`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,8 +45,8 @@ pub(crate) fn build(commit: &str, say: &dyn Fn(&str)) -> Result<Former> {
     Ok(former)
 }
 
-/// Returns the path of `raft-node` as `commit` built it for this machine in release mode. It is built if the cache lacks
-/// it, which takes several minutes.
+/// Returns the path of `raft-node` as `commit` built it for this machine in release mode. It is built if the cache
+/// lacks it, which takes several minutes.
 ///
 /// # Errors
 /// Returns an error if the commit is unknown, or its program cannot be built.
