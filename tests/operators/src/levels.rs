@@ -89,7 +89,11 @@ pub fn keep_members_that_come_back(seed: u64) {
         world.invariants.last_fault = Some(world.now);
         world.members.set_outdated(&claim, true);
         world.run(LONG);
-        assert!(world.members.is_too_old(&claim), "seed {seed}: its program starts\n{}", world.invariants.history());
+        assert!(
+            world.members.is_too_old(&claim),
+            "seed {seed}: its program starts, or it was replaced\n{}",
+            world.invariants.history()
+        );
         world.members.set_outdated(&claim, false);
         world.run_until("healed", Duration::from_secs(60), World::is_healed);
         let pods: Vec<String> = world.api.now().pods.values().filter_map(|pod| pod.metadata.uid.clone()).collect();

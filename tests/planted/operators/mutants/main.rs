@@ -5,7 +5,7 @@
 use std::panic::catch_unwind;
 
 use plan::bugs::BUGS;
-use planted_operators::life;
+use planted_operators::{levels, life};
 use world::settings;
 
 /// Kind of run in which a bug must be detected.
@@ -23,6 +23,10 @@ enum Hunt {
     Upgrade,
     /// Runs in which no member's program starts with new settings.
     Rollouts,
+    /// Runs in which members come back that run a program that is too old, or repair their disks.
+    Returns,
+    /// Runs in which an image with another feature level is set and taken back.
+    Upgrades,
     /// Runs in which StatefulSets are deleted right after the settings were recorded and changed.
     Records,
 }
@@ -48,6 +52,9 @@ const MUTANTS: &[(&str, Hunt, u64)] = &[
     ("PointerOverwritten", Hunt::Life, 20),
     ("RoleLabelLate", Hunt::Life, 10),
     ("TrialForgotten", Hunt::Rollouts, 10),
+    ("ReplacesTooNew", Hunt::Returns, 10),
+    ("ReplacesRepairingAtOnce", Hunt::Returns, 10),
+    ("RaisesDuringRollout", Hunt::Upgrades, 20),
 ];
 
 fn run(hunt: Hunt, seed: u64) {
@@ -58,6 +65,8 @@ fn run(hunt: Hunt, seed: u64) {
         Hunt::LateWrites => life::stop_before_late_writes(seed),
         Hunt::Upgrade => life::upgrade_operator(seed),
         Hunt::Rollouts => life::fail_a_rollout(seed),
+        Hunt::Returns => levels::keep_members_that_come_back(seed),
+        Hunt::Upgrades => levels::upgrade_and_take_back(seed),
         Hunt::Records => life::create_again_after_the_record(seed),
     }
 }
@@ -98,6 +107,8 @@ fn no_seed_fails_without_a_planted_bug() {
         run(Hunt::LateWrites, seed);
         run(Hunt::Upgrade, seed);
         run(Hunt::Rollouts, seed);
+        run(Hunt::Returns, seed);
+        run(Hunt::Upgrades, seed);
         run(Hunt::Records, seed);
     }
 }

@@ -245,4 +245,45 @@ pub const BUGS: &[Bug] = &[
             "            && !served\n            && !PLANTED\n",
         )],
     },
+    Bug {
+        name: "ReplacesTooNew",
+        of: "a member whose program is too old for its data is taken for one with a damaged disk, and replaced at once",
+        edits: &[planner(
+            "roster.rs",
+            "            (MemberPhase::TooNew, _) => Health::TooNew,",
+            "            (MemberPhase::TooNew, _) if PLANTED => Health::Lost(Loss::Damaged),
+            (MemberPhase::TooNew, _) => Health::TooNew,",
+        )],
+    },
+    Bug {
+        name: "ReplacesRepairingAtOnce",
+        of: "a member that repairs its disk is taken for one with a damaged disk, and replaced at once",
+        edits: &[planner(
+            "roster.rs",
+            "            Some(report) if report.phase == MemberPhase::Repairing => self.silence(set, member),",
+            "            Some(report) if PLANTED && report.phase == MemberPhase::Repairing => Health::Lost(Loss::Damaged),
+            Some(report) if report.phase == MemberPhase::Repairing => self.silence(set, member),",
+        )],
+    },
+    Bug {
+        name: "RaisesDuringRollout",
+        of: "the feature level is raised as soon as every member supports it, so that the rollout cannot be taken back",
+        edits: &[
+            planner(
+                "rollout/raise.rs",
+                "is_some_and(|completed| completed.digest == self.wanted);",
+                "is_some_and(|completed| PLANTED || completed.digest == self.wanted);",
+            ),
+            planner(
+                "rollout/raise.rs",
+                "let is_updated = settings_of_pod(pod) == Some(self.wanted.as_str());",
+                "let is_updated = PLANTED || settings_of_pod(pod) == Some(self.wanted.as_str());",
+            ),
+            planner(
+                "plan.rs",
+                "phase.read().filter(|_| decision.activity.is_none());",
+                "phase.read().filter(|_| PLANTED || decision.activity.is_none());",
+            ),
+        ],
+    },
 ];
