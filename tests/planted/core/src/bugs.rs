@@ -321,6 +321,15 @@ pub const BUGS: &[Bug] = &[
         )],
     },
     Bug {
+        name: "EvictsUndurable",
+        of: "entries leave the memory before the disk holds them",
+        edits: &[edit(
+            "state/log/memory.rs",
+            "if is_applying || first > self.durable() {",
+            "if is_applying || (first > self.durable() && !PLANTED) {",
+        )],
+    },
+    Bug {
         name: "DoubledProposalsHappenTwice",
         of: "a forwarded proposal that the network duplicates enters the log twice",
         edits: &[edit(
