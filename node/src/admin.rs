@@ -20,6 +20,7 @@ use raft::MemberId;
 use tonic::{Request, Response, Status};
 
 use crate::config::RunArgs;
+use crate::peer::Accepted;
 use crate::peer::Peers;
 use token::TokenCheck;
 
@@ -44,7 +45,12 @@ pub struct AdminService {
 
 impl AdminService {
     fn check_token<T>(&self, request: &Request<T>) -> TokenCheck {
-        token::check(request.metadata(), self.handle.token_sha256().as_deref())
+        let check = token::check(request.metadata(), self.handle.token_sha256().as_deref());
+        if check == TokenCheck::Right {
+            // The call itself may take longer, but a connection that was just used is kept.
+            drop(Accepted::note(request));
+        }
+        check
     }
 
     /// Admits only calls that carry the cluster's token. A blank member has no token yet and admits no call.

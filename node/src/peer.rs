@@ -2,6 +2,7 @@
 //! holds the messages that wait to be sent. Does not own the rules of the protocol (`raft`) nor the encoding of
 //! messages (`wire`).
 
+mod accepted;
 mod compression;
 mod lanes;
 
@@ -36,6 +37,7 @@ use crate::metrics::Metrics;
 use crate::peer::lanes::{Lane, LaneKind};
 use crate::peer::links::{Link, Links};
 
+pub(crate) use crate::peer::accepted::Accepted;
 pub(crate) use crate::peer::greet::level;
 
 /// Maximum bytes of committed entries that wait to be applied. While more bytes wait, received entries are dropped.

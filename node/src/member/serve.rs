@@ -6,7 +6,7 @@
 use std::net::TcpListener;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use api::{ClientService, Connections, Limits, Settings};
 use engine::fatal;
@@ -130,26 +130,37 @@ impl Serving {
     }
 }
 
+/// Minimum time between two log lines about refused connections.
+const WARN_INTERVAL: Duration = Duration::from_secs(10);
+
 /// The connections to the port of members. Members do not authenticate themselves yet, so the number of connections is
 /// limited.
 fn incoming(listener: tokio::net::TcpListener) -> impl Stream<Item = std::io::Result<Watched>> {
-    futures::stream::unfold((listener, Connections::new(PEERS_MAX, 0)), async |(listener, connections)| {
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let _ = stream.set_nodelay(true);
-                    if let Some(place) = connections.admit() {
-                        return Some((Ok(Watched::new(stream, place)), (listener, connections)));
+    futures::stream::unfold(
+        (listener, Connections::new(PEERS_MAX, 0), None),
+        async |(listener, connections, mut warned)| {
+            loop {
+                match listener.accept().await {
+                    Ok((stream, _)) => {
+                        let _ = stream.set_nodelay(true);
+                        if let Some(place) = connections.admit() {
+                            return Some((Ok(Watched::new(stream, place)), (listener, connections, warned)));
+                        }
+                        if warned.is_none_or(|at: Instant| at.elapsed() >= WARN_INTERVAL) {
+                            warned = Some(Instant::now());
+                            tracing::warn!(
+                                "a peer is refused: {PEERS_MAX} connections of members and operators are in use"
+                            );
+                        }
                     }
-                    tracing::debug!("a peer is refused, because there are too many connections");
-                }
-                Err(reason) => {
-                    tracing::warn!(%reason, "cannot accept a peer's connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    Err(reason) => {
+                        tracing::warn!(%reason, "cannot accept a peer's connection");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
                 }
             }
-        }
-    })
+        },
+    )
 }
 
 /// Serves the connections of one client thread until the member stops.

@@ -1,5 +1,8 @@
-//! A connection of a member or of the operator, whose begin is watched. Owns the limit on the time until the first bytes.
-//! Does not own the number of connections ([`api::Connections`]), nor clients, whose transport is `api`'s.
+//! A connection of a member or of the operator. Owns the limit on the time until its first accepted call, and its end for a
+//! newcomer. Does not own the number of connections ([`api::Connections`]), nor clients, whose transport is `api`'s.
+//!
+//! Anyone may open a connection, so it counts for nothing until a greeting or a token was accepted on it. Otherwise a few idle
+//! connections would keep all members and the operator out.
 
 use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::pin::Pin;
@@ -7,57 +10,63 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use api::{OpenCall, Place};
+use api::Place;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tonic::transport::server::Connected;
 
-/// Time within which a connection must begin. HTTP/2 has no such limit: its pings start after the first bytes.
-const BEGIN_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::peer::Accepted;
+
+/// Time within which a first call must be accepted.
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection with its place.
 pub(super) struct Watched {
     stream: TcpStream,
-    place: Arc<Place>,
-    /// Ready when the connection must end, unless it has begun.
-    gives_up: Pin<Box<dyn Future<Output = ()> + Send>>,
-    /// Held from the begin on, so that the connection counts as in use.
-    call: Option<OpenCall>,
+    accepted: Accepted,
+    /// Ready when the connection must end.
+    ends: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl Watched {
-    /// A new connection. Once it has begun, it does not end for a newcomer.
+    /// A new connection.
     pub(super) fn new(stream: TcpStream, place: Place) -> Self {
         let place = Arc::new(place);
         let waiting = Arc::clone(&place);
-        let gives_up = Box::pin(async move {
+        let ends = async move {
+            let is_late = async {
+                tokio::time::sleep(ACCEPT_TIMEOUT).await;
+                if waiting.has_begun() {
+                    std::future::pending::<()>().await;
+                }
+            };
             tokio::select! {
                 () = waiting.is_to_close() => {}
-                () = tokio::time::sleep(BEGIN_TIMEOUT) => {}
+                () = is_late => {}
             }
-        });
-        Self { stream, place, gives_up, call: None }
+        };
+        Self { stream, accepted: Accepted::new(place), ends: Some(Box::pin(ends)) }
     }
 }
 
 impl Connected for Watched {
-    type ConnectInfo = ();
+    type ConnectInfo = Accepted;
 
-    fn connect_info(&self) {}
+    fn connect_info(&self) -> Accepted {
+        self.accepted.clone()
+    }
 }
 
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<Result<()>> {
-        if !self.place.has_begun() && self.gives_up.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(Error::new(ErrorKind::TimedOut, "the connection did not begin in time")));
+        if self.ends.as_mut().is_none_or(|ends| ends.as_mut().poll(cx).is_ready()) {
+            self.ends = None;
+            return Poll::Ready(Err(Error::new(
+                ErrorKind::TimedOut,
+                "no call was accepted, or the connection was idle",
+            )));
         }
-        let before = into.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, into);
-        self.place.received(into.filled().len() - before);
-        if self.call.is_none() && self.place.has_begun() {
-            self.call = Some(self.place.call());
-        }
-        read
+        Pin::new(&mut self.stream).poll_read(cx, into)
     }
 }
 

@@ -9,6 +9,7 @@ use proto::peer::{Delivered, Frame, Greeted, Greeting, SnapshotChunk, SnapshotRe
 use raft::{Body, Message};
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::peer::Accepted;
 pub(crate) use crate::peer::compression::FRAME_BYTES_MAX;
 use crate::peer::compression::decompress;
 use crate::peer::connected::Connected;
@@ -39,6 +40,7 @@ impl Listener {
 impl Peer for Listener {
     async fn deliver(&self, request: Request<Streaming<Frame>>) -> Result<Response<Delivered>, Status> {
         let peers = self.peers()?;
+        let connection = request.extensions().get::<Accepted>().cloned();
         let mut frames = request.into_inner();
         let first = tokio::time::timeout(GREETING_TIMEOUT, frames.message())
             .await
@@ -47,6 +49,7 @@ impl Peer for Listener {
             return Err(Status::invalid_argument("the first frame must be a greeting"));
         };
         let from = greeting::check(peers, &greeting)?;
+        let _call = connection.map(|connection| connection.call());
         tracing::debug!(%from, "a member connected");
         let _connected = Connected::new(peers, from, greet::stated(&greeting));
         while let Some(frame) = frames.message().await? {
@@ -77,11 +80,13 @@ impl Peer for Listener {
     async fn greet(&self, request: Request<Greeting>) -> Result<Response<Greeted>, Status> {
         let peers = self.peers()?;
         let from = greeting::check(peers, request.get_ref())?;
+        let _call = Accepted::note(&request);
         Ok(Response::new(greet::answer(peers, from)))
     }
 
     async fn snapshot(&self, request: Request<Streaming<SnapshotChunk>>) -> Result<Response<SnapshotReceived>, Status> {
-        snapshot::receive(self.peers()?, request.into_inner()).await
+        let connection = request.extensions().get::<Accepted>().cloned();
+        snapshot::receive(self.peers()?, connection.as_ref(), request.into_inner()).await
     }
 }
 

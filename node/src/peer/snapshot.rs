@@ -20,6 +20,7 @@ use tokio::task::JoinError;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status, Streaming};
 
+use crate::peer::Accepted;
 use crate::peer::dial::{self, ConnectError};
 use crate::peer::greet::{self, GreetError};
 use crate::peer::incoming::{self, Place};
@@ -245,6 +246,7 @@ async fn feed(
 /// Receives one snapshot, makes it durable and notifies the core.
 pub(super) async fn receive(
     peers: &Arc<Peers>,
+    connection: Option<&Accepted>,
     mut chunks: Streaming<SnapshotChunk>,
 ) -> Result<Response<SnapshotReceived>, Status> {
     let first = tokio::time::timeout(OFFER_TIMEOUT, chunks.message()).await;
@@ -254,6 +256,7 @@ pub(super) async fn receive(
     };
     let greeting = offer.greeting.as_ref().ok_or_else(|| Status::invalid_argument("the offer has no greeting"))?;
     let from = greeting::check(peers, greeting)?;
+    let _call = connection.map(Accepted::call);
     let meta = meta_of(offer.meta.clone())?;
     incoming::follows(peers, from, Term(offer.term)).await?;
     let Place { held, mut displaced } = peers.incoming.take().await?;

@@ -51,9 +51,6 @@ pub struct Options {
     pub format: LogFormat,
     /// Number of snapshots to keep, each with the log after it; 0 keeps one snapshot. Default: 3.
     pub snapshots_kept: usize,
-    /// Maximum number of entries that a start returns although the newest snapshot covers them: the last entries up to
-    /// the snapshot's end. Default: 1,024.
-    pub trailing_entries: u64,
     /// Maximum weight in bytes of the entries that a start returns, the last ones of the log: their payloads and a surcharge of 64
     /// bytes for each entry. The last entry is returned whatever its weight. Default: [`u64::MAX`].
     pub memory_bytes: u64,
@@ -72,7 +69,6 @@ impl Options {
             recycled_segments: 4,
             format: LogFormat::default(),
             snapshots_kept: 3,
-            trailing_entries: 1024,
             memory_bytes: u64::MAX,
             on_failure: OnFailure::default(),
         }

@@ -1,5 +1,7 @@
 //! Tests of the admin service over a real connection: authentication, idempotence, refusals.
 
+use std::time::Duration;
+
 use proto::admin as wire;
 use tonic::{Code, Request};
 
@@ -138,4 +140,21 @@ async fn a_transfer_to_an_unknown_member_is_refused() {
             "target: \"none\" is not a member ID: give 1 to 16 hexadecimal digits, not all zero".to_owned()
         )
     );
+}
+
+/// Anyone can open connections to the port of members. The pings of HTTP/2 keep them open without a call.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn connections_without_an_accepted_call_keep_no_operator_out() {
+    const MORE_THAN_ALLOWED: usize = 80;
+    let member = Member::alone().await;
+    let mut idle = Vec::new();
+    for _ in 0..MORE_THAN_ALLOWED {
+        let endpoint = tonic::transport::Endpoint::from_shared(member.peer_url()).expect("a URL");
+        idle.push(
+            endpoint.http2_keep_alive_interval(Duration::from_secs(1)).keep_alive_while_idle(true).connect().await,
+        );
+    }
+    assert!(idle.iter().all(Result::is_ok), "the oldest one ends for each newcomer");
+    let said = member.admin().await.describe(with_token(wire::DescribeRequest {}, TOKEN)).await.expect("an answer");
+    assert_eq!(said.into_inner().phase(), wire::Phase::Member);
 }

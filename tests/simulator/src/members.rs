@@ -291,7 +291,7 @@ impl MemberCluster {
             return Ok(());
         }
         member.disk.limit_bytes(None);
-        let found = member.read_disk((config.snapshot_trailing, memory_bytes), salt);
+        let found = member.read_disk(memory_bytes, salt);
         let (found, log) = found
             .map_err(|reason| Violation { invariant: "a disk can be read again", seen: format!("{id}: {reason}") })?;
         if let Some(index) = found.identity.removed {

@@ -106,7 +106,10 @@ impl Profile {
             faults: Faults::none(),
             voters,
             sizes: (voters, voters),
-            config: Config::new(MemberId(1), 0),
+            config: Config {
+                limits: Limits { log_bytes: usize::MAX, ..Limits::default() },
+                ..Config::new(MemberId(1), 0)
+            },
             older: None,
             network: NetworkProfile::UNDISTURBED,
             sync: (Duration::from_micros(100), ms(3)),

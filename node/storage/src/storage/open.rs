@@ -226,10 +226,6 @@ fn read_member(
     for damage in &unreadable {
         snapshots.quarantine(&damage.path).map_err(|e| at_start(e, &damage.path))?;
     }
-    // The last entry stays, because the core takes the end of the log from it.
-    let last = wal.last().index;
-    let is_recent = |index: Index| index.0.saturating_add(options.trailing_entries) > meta.last.index.0;
-    tail.retain(|entry| is_recent(entry.id.index) || entry.id.index == last);
     let raft = Restored { hard_state: hard_state.state(), snapshot: meta, log: outline.with_tail(tail) };
     let member = Some(MemberFiles { hard_state, wal });
     Ok(Opened { member, snapshots, raft, log: outline, snapshot, quarantined: unreadable })

@@ -39,11 +39,9 @@ pub(crate) fn disk() -> MemoryDisk {
 /// Numbers of entries that stay before a snapshot: none, fewer than a segment holds, about as many, and all of them.
 const TRAILING: [u64; 4] = [0, 3, 20, u64::MAX];
 
-/// Settings with small segments, so that short histories have several segments. The salt also decides how many entries
-/// before the snapshot a start returns, which may change from start to start.
+/// Settings with small segments, so that short histories have several segments.
 pub(crate) fn options(salt: u64) -> Options {
-    let trailing_entries = TRAILING[salt as usize % TRAILING.len()];
-    Options { segment_bytes: 8 * 1024, snapshots_kept: 2, trailing_entries, ..Options::new(MEMBER, salt) }
+    Options { segment_bytes: 8 * 1024, snapshots_kept: 2, ..Options::new(MEMBER, salt) }
 }
 
 /// The same settings for a format, with segments of several batches.

@@ -154,18 +154,13 @@ impl Member {
         matches!(self.state, State::Up(_))
     }
 
-    /// Reads the disk, and keeps in memory as many entries before the newest snapshot and as many bytes of entries as
-    /// given. Bootstraps the disk first if it is blank. Also returns the whole log on the disk.
-    pub(super) fn read_disk(
-        &self,
-        (trailing_entries, memory_bytes): (u64, u64),
-        salt: u64,
-    ) -> Result<(Recovered, Vec<Entry>), String> {
+    /// Reads the disk, and keeps in memory at most the given bytes of entries. Bootstraps the disk first if it is blank.
+    /// Also returns the whole log on the disk.
+    pub(super) fn read_disk(&self, memory_bytes: u64, salt: u64) -> Result<(Recovered, Vec<Entry>), String> {
         let failed = Arc::clone(&self.disk_failed);
         failed.store(false, Ordering::Relaxed);
         let options = Options {
             segment_bytes: SEGMENT_BYTES,
-            trailing_entries,
             memory_bytes,
             on_failure: OnFailure::call(move |_| failed.store(true, Ordering::Relaxed)),
             ..Options::new(self.id, salt)
