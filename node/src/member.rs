@@ -232,7 +232,6 @@ impl Opened {
 fn open(config: &Config, disk: Arc<dyn Disk>) -> Result<Opened, StartError> {
     let options = Options {
         snapshots_kept: config.args.snapshots_retain,
-        trailing_entries: config.args.snapshot_trailing,
         memory_bytes: raft::Limits::default().log_bytes as u64,
         // Ends the process. The log thread cannot be relied on for this: a member that waits for a snapshot may never
         // write to its log, and the log thread then does not notice a failed disk.
