@@ -119,13 +119,7 @@ impl Histories {
             known.retain(|register, _| register / REGISTERS == minute);
             let register = minute * REGISTERS + random.below(REGISTERS);
             let place = random.below(cluster.members.len() as u64) as usize;
-            let kind = match random.below(100) {
-                0..=29 => Kind::Put,
-                30..=34 => Kind::Delete,
-                35..=59 => Kind::Swap,
-                60..=89 => Kind::Read,
-                _ => Kind::SerializableRead,
-            };
+            let kind = Kind::draw(&mut random);
             let before = known.get(&register).copied().unwrap_or_default();
             let value = if kind == Kind::Delete { 0 } else { self.values.fetch_add(1, Ordering::SeqCst) };
             let member = &cluster.members[place];
@@ -180,6 +174,18 @@ impl Histories {
                 changed: answer.is_some_and(|answer| answer.changed),
             };
             self.lock().entry(minute).or_default().push(record);
+        }
+    }
+}
+
+impl Kind {
+    fn draw(random: &mut Random) -> Self {
+        match random.below(100) {
+            0..=29 => Self::Put,
+            30..=34 => Self::Delete,
+            35..=59 => Self::Swap,
+            60..=89 => Self::Read,
+            _ => Self::SerializableRead,
         }
     }
 }

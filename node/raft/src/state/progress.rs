@@ -131,11 +131,15 @@ impl PeerProgress {
     /// Records that the member durably holds the leader's log up to `matched`.
     pub(crate) fn accepted(&mut self, matched: Index, log: &Log) {
         assert!(matched <= log.last().index, "a match lies within the leader's log: {matched} of {}", log.last());
+        // An answer to an append before the probe says nothing of the probe. If it ended the probe, the leader would send
+        // all its entries again, and each late refusal and late answer to those would make it send them once more.
+        let answers_probe = matched.next() >= self.next;
         self.matched = self.matched.max(matched);
         self.next = self.next.max(self.matched.next());
         match &mut self.state {
             ProgressState::Replicate(inflight) => inflight.answered(self.matched),
-            ProgressState::Probe { .. } => self.replicate(),
+            ProgressState::Probe { .. } if answers_probe => self.replicate(),
+            ProgressState::Probe { .. } => {}
             // The member installed the snapshot. If the log was purged beyond the snapshot meanwhile, the leader offers
             // a newer snapshot immediately.
             ProgressState::Snapshot { at_least, .. } if self.matched >= *at_least => self.replicate(),
@@ -332,6 +336,23 @@ mod tests {
     use crate::ids::Term;
     use crate::message::SnapshotMeta;
     use crate::restored::RestoredLog;
+
+    /// Late answers to entries that were sent before a refusal must not make the leader send them all again.
+    #[test]
+    fn only_the_answer_to_a_probe_ends_it() {
+        let last = EntryId { term: Term(1), index: Index(100) };
+        let snapshot = SnapshotMeta { last, ..SnapshotMeta::default() };
+        let log =
+            Log::restored(&snapshot, RestoredLog { floor: last, ..RestoredLog::default() }).expect("an empty log");
+        let mut progress = PeerProgress::new(last.index, Duration::ZERO);
+        progress.accepted(Index(100), &log);
+        (progress.matched, progress.next) = (Index(60), Index(101));
+        assert!(progress.rejected(Index(99), Index(94), EntryId { term: Term(1), index: Index(94) }));
+        progress.accepted(Index(75), &log);
+        assert!(matches!(progress.state, ProgressState::Probe { .. }), "the probe is sent after 94");
+        progress.accepted(Index(94), &log);
+        assert!(matches!(progress.state, ProgressState::Replicate(_)));
+    }
 
     /// The only message that reports the installation of a snapshot may be lost. The leader therefore probes a member
     /// that answers heartbeats.

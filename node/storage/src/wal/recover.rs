@@ -113,13 +113,7 @@ impl Wal {
             let file = disk.open(&newest.path).map_err(Failure::of("open", &newest.path))?;
             file.sync().map_err(Failure::of("sync", &newest.path))?;
         }
-        // Segments before a log that starts anew must not be kept: if the newest segment were lost, they would look like the log.
-        let oldest = segments.first().filter(|oldest| oldest.header.previous.is_some());
-        let old_below = oldest.map_or(0, |oldest| oldest.header.seq);
-        let mut recyclable: VecDeque<PathBuf> =
-            seqs.range(..old_below).map(|seq| dir.join(segment::name(*seq))).collect();
-        let surplus = recyclable.len().saturating_sub(options.recycled_segments);
-        recyclable.drain(..surplus);
+        let recyclable = purged(&dir, &seqs, &segments, options.recycled_segments);
         for name in &names {
             let path = dir.join(name);
             let referenced = segments.iter().any(|segment| segment.path == path) || recyclable.contains(&path);
@@ -151,6 +145,16 @@ impl Wal {
         debug_assert_eq!(tail.is_empty(), wal.extents.first().is_none(), "the last entry is returned");
         Ok(RecoveredLog { wal, outline, tail })
     }
+}
+
+/// Paths of the newest `count` segments before those that hold the log, oldest first. None before a log that starts anew: if the
+/// newest segment were lost, they would look like the log.
+fn purged(dir: &Path, seqs: &BTreeSet<u64>, segments: &[Segment], count: usize) -> VecDeque<PathBuf> {
+    let oldest = segments.first().filter(|oldest| oldest.header.previous.is_some());
+    let old_below = oldest.map_or(0, |oldest| oldest.header.seq);
+    let mut paths: VecDeque<PathBuf> = seqs.range(..old_below).map(|seq| dir.join(segment::name(*seq))).collect();
+    paths.drain(..paths.len().saturating_sub(count));
+    paths
 }
 
 /// Reads the headers of the segments that hold the log, and returns them oldest first. Walks from the newest segment back to a

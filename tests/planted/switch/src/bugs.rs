@@ -134,13 +134,12 @@ pub const BUGS: &[Bug] = &[
         of: "a segment is overwritten while a power loss can still bring back its old name",
         edits: &[storage(
             "wal/recycle.rs",
-            "        self.latch.guard(\"sync\", &self.dir, self.disk.sync_dir(&self.dir))
-    }",
-            "        if PLANTED {
-            return Ok(());
+            "        self.latch.guard(\"sync\", &self.dir, self.disk.sync_dir(&self.dir))?;
+        Ok(true)",
+            "        if !PLANTED {
+            self.latch.guard(\"sync\", &self.dir, self.disk.sync_dir(&self.dir))?;
         }
-        self.latch.guard(\"sync\", &self.dir, self.disk.sync_dir(&self.dir))
-    }",
+        Ok(true)",
         )],
     },
     Bug {

@@ -294,7 +294,8 @@ impl CoreCluster {
             let other = others.swap_remove(self.random.below(others.len() as u64) as usize);
             let linked = self.network.passes(id, other) && self.network.passes(other, id);
             let member = self.members.get(&other).filter(|member| linked && member.paused.is_none());
-            if let Some(process) = member.and_then(|member| member.process()) {
+            // What a core concludes from inputs that it still collects is not known outside it yet.
+            if let Some(process) = member.and_then(|member| member.process()).filter(|process| !process.is_settling) {
                 let (configuration, index) = process.raft.committed_configuration();
                 return RemovalVerdict::of(id, configuration, index);
             }

@@ -1,6 +1,6 @@
 //! Tests of requests whose `:authority` is no host and port, on whole connections. Owns the table of such authorities.
 
-use tokio::io::{AsyncWriteExt, duplex, split};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 
 use super::*;
 
@@ -153,31 +153,34 @@ async fn a_changed_connection_with_a_broken_block_ends() {
     }
 }
 
+/// Carries a connection, of which every header block is changed.
+async fn pass_changed(mut client: DuplexStream, mut server: DuplexStream) {
+    let mut preface = [0; 24];
+    client.read_exact(&mut preface).await.unwrap();
+    server.write_all(&preface).await.unwrap();
+    let (mut requests, mut answers) = split(client);
+    let (mut back, mut forth) = split(server);
+    let changed = async {
+        let mut changes = super::super::authority::Authority::that_changes();
+        let (mut received, mut passed) = (BytesMut::new(), BytesMut::new());
+        while requests.read_buf(&mut received).await.is_ok_and(|bytes| bytes > 0) {
+            changes.pass(&received.split(), &mut passed).unwrap();
+            forth.write_all(&passed.split()).await.unwrap();
+        }
+    };
+    tokio::select! {
+        () = changed => {}
+        _ = tokio::io::copy(&mut back, &mut answers) => {}
+    }
+}
+
 /// Headers that a client of `h2` compresses arrive as they were sent, trailers included.
 #[tokio::test(start_paused = true)]
 async fn changed_headers_are_equal() {
     const FIELDS: u64 = 40;
-    let (client, mut client_side) = duplex(MIB);
-    let (mut server_side, server) = duplex(MIB);
-    tokio::spawn(async move {
-        let mut preface = [0; 24];
-        client_side.read_exact(&mut preface).await.unwrap();
-        server_side.write_all(&preface).await.unwrap();
-        let (mut requests, mut answers) = split(client_side);
-        let (mut back, mut forth) = split(server_side);
-        let changed = async {
-            let mut changes = super::super::authority::Authority::that_changes();
-            let (mut received, mut passed) = (BytesMut::new(), BytesMut::new());
-            while requests.read_buf(&mut received).await.is_ok_and(|bytes| bytes > 0) {
-                changes.pass(&received.split(), &mut passed).unwrap();
-                forth.write_all(&passed.split()).await.unwrap();
-            }
-        };
-        tokio::select! {
-            () = changed => {}
-            _ = tokio::io::copy(&mut back, &mut answers) => {}
-        }
-    });
+    let (client, client_side) = duplex(MIB);
+    let (server_side, server) = duplex(MIB);
+    tokio::spawn(pass_changed(client_side, server_side));
     let served = tokio::spawn(async move {
         let mut connection = h2::server::handshake(server).await.unwrap();
         let mut served = Vec::new();
