@@ -233,6 +233,8 @@ mod tests {
             (Phase::Restoring, Refusal::Restoring),
             (Phase::Removed, Refusal::Removed),
             (Phase::Damaged, Refusal::Damaged),
+            (Phase::TooNew, Refusal::TooNew),
+            (Phase::Repairing, Refusal::Repairing),
         ] {
             let status = MemberStatus::idle(MemberId(1), String::new(), phase);
             assert_eq!(status.serving().map_err(Refusal::from), Err(refusal));

@@ -124,6 +124,8 @@ table! {
     Damaged, Unavailable, "raft-node: this member's disk is damaged, so it serves no requests: connect to another member";
     /// A newer program wrote the member's disk.
     TooNew, Unavailable, "raft-node: this member's program is too old for its disk: connect to another member";
+    /// The member fetches from others what its disk has lost.
+    Repairing, Unavailable, "raft-node: this member repairs its log, so it serves no requests: connect to another member";
 }
 
 impl From<Refusal> for Status {
@@ -227,6 +229,7 @@ impl Refusal {
             Phase::Removed => Refusal::Removed,
             Phase::Damaged => Refusal::Damaged,
             Phase::TooNew => Refusal::TooNew,
+            Phase::Repairing => Refusal::Repairing,
             // A member in the phase `Member` refuses all calls only when the member is about to stop.
             Phase::Member => Refusal::Stopped,
         }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mvcc::FeatureLevel;
 use raft::{Configuration, Index, MemberId, ProgressReport, Role, Term};
@@ -28,6 +29,22 @@ pub enum Phase {
     /// The member's disk holds what only a newer program reads. Nothing is lost, but the member neither votes nor
     /// serves clients.
     TooNew,
+    /// The member's disk has lost a part of the log that other members hold. The member fetches it from them, and
+    /// neither votes nor serves clients until the log is whole.
+    Repairing,
+}
+
+impl Phase {
+    /// All phases, in the order of admin.proto.
+    pub const ALL: [Self; 7] = [
+        Self::Blank,
+        Self::Restoring,
+        Self::Member,
+        Self::Removed,
+        Self::Damaged,
+        Self::TooNew,
+        Self::Repairing,
+    ];
 }
 
 impl fmt::Display for Phase {
@@ -39,6 +56,7 @@ impl fmt::Display for Phase {
             Self::Removed => "removed",
             Self::Damaged => "damaged",
             Self::TooNew => "too old for its data",
+            Self::Repairing => "repairing its log",
         })
     }
 }
@@ -61,6 +79,34 @@ impl fmt::Debug for RestoreStatus {
             .field("cause", &self.cause)
             .finish_non_exhaustive()
     }
+}
+
+/// Space of the volume that holds the log and the snapshots (admin.proto `Space`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Space {
+    /// Size of the volume, in bytes.
+    pub total_bytes: u64,
+    /// Bytes that the member may still write.
+    pub free_bytes: u64,
+    /// Bytes that the member keeps free for a snapshot and for deletions.
+    pub reserve_bytes: u64,
+    /// True if less than the reserve is free.
+    pub below: bool,
+    /// True on a leader that refuses puts, because no quorum of voters is above its reserve.
+    pub writes_refused: bool,
+}
+
+/// Status of a repair (admin.proto `Repair`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RepairStatus {
+    /// Bytes fetched so far.
+    pub bytes_done: u64,
+    /// Bytes to fetch; 0 while unknown.
+    pub bytes_total: u64,
+    /// Time since the last byte arrived.
+    pub stalled: Duration,
+    /// What is repaired, and from which member.
+    pub what: String,
 }
 
 /// A status report, at most a few tens of milliseconds old. Because it may be outdated, no decision about safety may rely on it.
@@ -104,6 +150,10 @@ pub struct Status {
     pub snapshot: Index,
     /// Status of the restore; `None` for a member that never received a restore request.
     pub restore: Option<RestoreStatus>,
+    /// Space of the volume; `None` if the member does not watch it.
+    pub space: Option<Space>,
+    /// Status of the repair; `None` unless the phase is [`Phase::Repairing`].
+    pub repair: Option<RepairStatus>,
     /// Why a restore failed, which damage was found, or what is too new, and what to do about it. Empty if there is no
     /// error.
     pub error: String,
@@ -159,6 +209,8 @@ impl Status {
             progress: BTreeMap::new(),
             snapshot: Index(0),
             restore: None,
+            space: None,
+            repair: None,
             error: String::new(),
         }
     }
@@ -170,7 +222,7 @@ mod tests {
 
     #[test]
     fn only_a_member_of_a_cluster_serves() {
-        for phase in [Phase::Blank, Phase::Restoring, Phase::Removed, Phase::Damaged, Phase::TooNew] {
+        for phase in Phase::ALL.into_iter().filter(|phase| *phase != Phase::Member) {
             let status = Status::idle(MemberId(1), String::new(), phase);
             assert_eq!(status.serving(), Err(NotServing::Phase(phase)));
         }

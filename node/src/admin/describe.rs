@@ -1,7 +1,7 @@
 //! Owns the translation of a member's status to admin.proto's `DescribeResponse`. Does not own the status (`engine`).
 
 use engine::published::Published;
-use engine::status::{Phase, RestoreStatus, Status};
+use engine::status::{Phase, RepairStatus, RestoreStatus, Space, Status};
 use mvcc::AlarmKind;
 use proto::admin as wire;
 use raft::{Configuration, Index, MemberId, Role};
@@ -33,8 +33,8 @@ pub(super) fn everything(status: &Status, published: &Published) -> wire::Descri
         snapshot_index: status.snapshot.0,
         feature_level: published.view.level().0,
         feature_level_supported: status.supports.0,
-        space: None,
-        repair: None,
+        space: status.space.map(space),
+        repair: status.repair.as_ref().map(repair),
         corrupt: published.view.alarms().any(|alarm| alarm.kind == AlarmKind::Corrupt),
     }
 }
@@ -47,6 +47,25 @@ fn restore(restore: &RestoreStatus) -> wire::RestoreProgress {
         bytes_total,
         cause: restore.cause.clone(),
         cause_code: refusal::cause_code(&restore.cause) as i32,
+    }
+}
+
+fn space(space: Space) -> wire::Space {
+    wire::Space {
+        total_bytes: space.total_bytes,
+        free_bytes: space.free_bytes,
+        reserve_bytes: space.reserve_bytes,
+        below: space.below,
+        writes_refused: space.writes_refused,
+    }
+}
+
+fn repair(repair: &RepairStatus) -> wire::Repair {
+    wire::Repair {
+        bytes_done: repair.bytes_done,
+        bytes_total: repair.bytes_total,
+        stalled_ms: u64::try_from(repair.stalled.as_millis()).unwrap_or(u64::MAX),
+        what: repair.what.clone(),
     }
 }
 
@@ -92,6 +111,7 @@ fn phase(phase: Phase) -> wire::Phase {
         Phase::Removed => wire::Phase::Removed,
         Phase::Damaged => wire::Phase::Damaged,
         Phase::TooNew => wire::Phase::TooNew,
+        Phase::Repairing => wire::Phase::Repairing,
     }
 }
 
@@ -109,6 +129,7 @@ fn role(status: &Status) -> wire::Role {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use mvcc::Store;
     use raft::{MemberInfo, ProgressReport, Term};
@@ -150,6 +171,23 @@ mod tests {
         assert_eq!((configuration.learners, configuration.removed), (vec!["b2".to_owned()], vec!["c3".to_owned()]));
         assert_eq!(described.progress[0].member_id, "b2");
         assert_eq!(described.progress[0].matched_index, 8);
+    }
+
+    #[test]
+    fn the_space_of_the_volume_is_reported_and_the_repair_while_there_is_one() {
+        let mut status = leader();
+        status.space = Some(Space { total_bytes: 9, free_bytes: 4, reserve_bytes: 5, below: true, writes_refused: true });
+        status.phase = Phase::Repairing;
+        let what = "entries 4 to 9 from a1".to_owned();
+        status.repair = Some(RepairStatus { bytes_done: 1, bytes_total: 3, stalled: Duration::from_secs(2), what });
+        let published = Published { view: Store::new().view(), applied: Index(8), term: Term(3), time_ms: 0 };
+        let described = everything(&status, &published);
+        assert_eq!(described.phase(), wire::Phase::Repairing);
+        let space = wire::Space { total_bytes: 9, free_bytes: 4, reserve_bytes: 5, below: true, writes_refused: true };
+        assert_eq!(described.space, Some(space));
+        let repair = described.repair.expect("the repair is reported");
+        assert_eq!((repair.bytes_done, repair.bytes_total, repair.stalled_ms), (1, 3, 2000));
+        assert_eq!(repair.what, "entries 4 to 9 from a1");
     }
 
     #[test]

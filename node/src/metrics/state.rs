@@ -78,8 +78,7 @@ fn consensus(gauges: &mut Gauges<'_>, status: &Status) {
         u64::from(status.supports.0),
     );
     gauges.number("raft_draining", "Whether this member is about to stop", u64::from(status.draining));
-    let phases = [Phase::Blank, Phase::Restoring, Phase::Member, Phase::Removed, Phase::Damaged, Phase::TooNew];
-    let values = phases.map(|phase| (label(phase).to_owned(), u64::from(phase == status.phase)));
+    let values = Phase::ALL.map(|phase| (label(phase).to_owned(), u64::from(phase == status.phase)));
     gauges.by_label(
         "raft_phase",
         "Phase of the member: 1 for the current phase, 0 for the others",
@@ -124,6 +123,7 @@ fn label(phase: Phase) -> &'static str {
         Phase::Removed => "removed",
         Phase::Damaged => "damaged",
         Phase::TooNew => "too_new",
+        Phase::Repairing => "repairing",
     }
 }
 

@@ -133,6 +133,8 @@ impl Reporter {
             progress: raft.progress(),
             snapshot: Index(shared.snapshot.load(Ordering::Relaxed)),
             restore: None,
+            space: None,
+            repair: None,
             error: shared.unknown.load().as_ref().map(|what| String::clone(what)).unwrap_or_default(),
         }
     }
