@@ -137,7 +137,10 @@ impl Snapshots {
                 Err(SnapshotError::Damaged(damage)) => damaged.push(damage),
                 // A newer program put nothing aside, so this one must not either.
                 Err(SnapshotError::TooNew(newer)) => return Err(OpenError::TooNew { identity: None, newer }),
-                Err(SnapshotError::Storage(StorageError::Failed(failure))) => return Err(failure.into()),
+                // What cannot be read now is not damaged.
+                Err(SnapshotError::Storage(StorageError::Failed(failure) | StorageError::Refused(failure))) => {
+                    return Err(failure.into());
+                }
                 Err(_) => damaged.push(Damage { path, offset: 0, kind: DamageKind::Contents("a snapshot") }),
             }
         }

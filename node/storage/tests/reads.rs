@@ -180,6 +180,28 @@ fn a_damaged_entry_is_reported_and_the_entries_before_it_are_read() {
     }
 }
 
+/// A batch may be much larger than a read. Its second half is damaged after it was decoded, which a reader that decodes it again
+/// would notice.
+#[test]
+fn a_batch_that_is_read_in_parts_is_decoded_once_for_each_of_two_readers() {
+    let disk = history::disk_for(LogFormat::V2);
+    let mut storage = Some(open(&disk, u64::MAX, 1).storage);
+    run(&Step::Bootstrap, &mut storage, &disk, 1).expect("no fault");
+    let hard_state = Some(HardState { term: Term(1), vote: None });
+    let entries = (1..=100).map(|index| long(index, 1000)).collect();
+    run(&Step::Append(vec![Persist { io: IoId(1), hard_state, entries }]), &mut storage, &disk, 1).expect("no fault");
+    let mut storage = storage.expect("it is open");
+    let mut read = |from: u64| storage.read_log(Index(from), Index(100), 10_000).map(|read| indexes(&read));
+    assert_eq!(read(1), Ok((1..=10).collect()));
+    assert_eq!(read(50), Ok((50..=59).collect()));
+    disk.flip_bit(&segments(&disk).pop().expect("a segment"), 4096 + 80_000, 3);
+    for from in (0..40).step_by(10) {
+        assert_eq!(read(11 + from), Ok((11 + from..=20 + from).collect()));
+        assert_eq!(read(60 + from), Ok((60 + from..=(69 + from).min(100)).collect()));
+    }
+    assert!(matches!(read(5), Err(ReadFault::Damaged(_))), "another reader decodes it");
+}
+
 #[test]
 fn a_missing_segment_is_reported() {
     let (disk, mut storage) = five_batches(LogFormat::V2);

@@ -8,7 +8,8 @@ use raft::{Entry, Index};
 
 use crate::wal::record::Place;
 
-/// Number of bytes of a segment after which a new extent begins. A read decodes at most as much in vain.
+/// Number of bytes of a segment after which a new extent begins. The first read of a reader decodes at most as much in vain, and
+/// what its first batch holds before the entry.
 pub(crate) const EXTENT_BYTES: u64 = 256 * 1024;
 
 /// Run of batches in a segment.

@@ -40,22 +40,35 @@ pub enum ReadFault {
 pub(crate) struct Reads {
     /// Number and file of the segments that were read last, the latest at the end.
     open: VecDeque<(u64, Box<dyn DiskFile>)>,
-    /// Where the last read ended.
-    resume: Option<Resume>,
+    /// Where the last reads ended, the latest at the end: one for each open file.
+    resumes: VecDeque<Resume>,
 }
 
-/// A batch at or before an entry, which is closer to the entry than the start of its extent.
-#[derive(Clone, Copy, Debug)]
+/// Where a read ended, which is closer to the next entry than the start of its extent.
+#[derive(Debug)]
 struct Resume {
     next: Index,
     segment: u64,
+    /// Place of the batch that holds the next entry, or of one before it.
     place: Place,
+    /// The rest of that batch, if a part of it was returned. A batch is larger than a read, so without it each batch would be
+    /// decoded many times.
+    rest: Option<Decoded>,
+}
+
+/// A batch, or what of it was not returned yet.
+#[derive(Debug)]
+struct Decoded {
+    entries: Vec<Entry>,
+    /// Place of the batch after it.
+    after: Place,
 }
 
 impl Reads {
     /// Closes the file of a segment.
     pub(crate) fn close(&mut self, segment: u64) {
         self.open.retain(|(open, _)| *open != segment);
+        self.resumes.retain(|resume| resume.segment != segment);
     }
 }
 
@@ -103,14 +116,15 @@ impl Wal {
 
     /// Reads on in the segment that holds the next entry, as far as the segment holds the entries after it.
     fn read_segment(&mut self, taken: &mut Taken, through: Index) -> Result<(), ReadFault> {
-        let Self { disk, segments, extents, reads: Reads { open, resume }, .. } = self;
+        let Self { disk, segments, extents, reads: Reads { open, resumes }, .. } = self;
         let (extent, _) = extents.find(taken.next).ok_or(ReadFault::Gone)?;
         let number = extent.segment;
         let path = &segments.iter().find(|segment| segment.header.seq == number).ok_or(ReadFault::Gone)?.path;
-        // The numbers of batches only grow. So if a later batch superseded the entry after the last read, its extent begins with
-        // that batch, and the old place is before it.
-        let resumed = resume.take().filter(|resume| (resume.next, resume.segment) == (taken.next, number));
-        let mut place = resumed.map_or(extent.place, |resume| resume.place);
+        let resumed = resumes.iter().position(|resume| (resume.next, resume.segment) == (taken.next, number));
+        let (mut place, mut rest) = match resumed.and_then(|at| resumes.remove(at)) {
+            Some(resume) => (resume.place, resume.rest),
+            None => (extent.place, None),
+        };
         let file = opened(open, &**disk, number, path)?;
         let mut window = Window::new(file, BLOCK).map_err(failed(path))?;
         while taken.next <= through && !taken.is_full {
@@ -118,26 +132,41 @@ impl Wal {
             if extent.segment != number {
                 break;
             }
+            // The numbers of batches only grow. So if a later batch superseded the entry after the last read, its extent begins
+            // with that batch, and the old place is before it.
             if place.number < extent.place.number {
-                place = extent.place;
+                (place, rest) = (extent.place, None);
             }
-            let batch = record::decode_batch(&mut window, place).map_err(failed(path))?;
-            let batch = batch.map_err(|fault| damaged(path, fault.offset, fault.kind))?;
+            let mut batch = match rest.take() {
+                Some(rest) => rest,
+                None => decode(&mut window, place, path)?,
+            };
             // The entries from the first one of the next extent on are superseded.
             let end = after.map_or(through, |after| through.min(Index(after.0 - 1)));
-            let entries = survivors(batch.entries);
-            let last = entries.last().map_or(Index(0), |entry| entry.id.index);
-            taken.take(entries, end);
+            let last = batch.entries.last().map_or(Index(0), |entry| entry.id.index);
+            taken.take(&mut batch.entries, end);
             if !taken.is_full && taken.next <= end.min(last) {
                 return Err(damaged(path, place.offset, DamageKind::Contents("a gap in the log")));
             }
             if last < taken.next {
-                place = Place { number: place.number + 1, offset: batch.end, chain: batch.chain, ..place };
+                place = batch.after;
+            } else {
+                rest = Some(batch);
             }
-            *resume = Some(Resume { next: taken.next, segment: number, place });
         }
+        if resumes.len() >= OPEN_FILES {
+            resumes.pop_front();
+        }
+        resumes.push_back(Resume { next: taken.next, segment: number, place, rest });
         Ok(())
     }
+}
+
+fn decode(window: &mut Window<'_>, place: Place, path: &Path) -> Result<Decoded, ReadFault> {
+    let batch = record::decode_batch(window, place).map_err(failed(path))?;
+    let batch = batch.map_err(|fault| damaged(path, fault.offset, fault.kind))?;
+    let after = Place { number: place.number + 1, offset: batch.end, chain: batch.chain, ..place };
+    Ok(Decoded { entries: survivors(batch.entries), after })
 }
 
 /// Entries that were read so far.
@@ -154,22 +183,24 @@ struct Taken {
 }
 
 impl Taken {
-    /// Takes the entries of a batch up to `end` that follow the taken ones.
-    fn take(&mut self, batch: Vec<Entry>, end: Index) {
+    /// Takes the entries of a batch up to `end` that follow the taken ones, and leaves those after them in the batch.
+    fn take(&mut self, batch: &mut Vec<Entry>, end: Index) {
         let known = batch.partition_point(|entry| entry.id.index < self.next);
-        for entry in batch.into_iter().skip(known) {
+        let mut through = known;
+        for entry in &batch[known..] {
             let index = entry.id.index;
             if index != self.next || index > end {
                 break;
             }
             let bytes = self.bytes.saturating_add(entry.payload.len());
-            if !self.entries.is_empty() && bytes > self.limit {
+            if through + self.entries.len() > known && bytes > self.limit {
                 self.is_full = true;
                 break;
             }
             (self.next, self.bytes) = (index.next(), bytes);
-            self.entries.push(entry);
+            through += 1;
         }
+        self.entries.extend(batch.drain(..through).skip(known));
     }
 }
 
