@@ -40,8 +40,6 @@ use crate::peer::links::{Link, Links};
 pub(crate) use crate::peer::accepted::Accepted;
 pub(crate) use crate::peer::greet::level;
 
-/// Maximum bytes of committed entries that wait to be applied. While more bytes wait, received entries are dropped.
-const UNAPPLIED_BYTES_MAX: usize = 64 << 20;
 /// Time within which a member that is to be added must say what it supports.
 const NEWCOMER_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -171,10 +169,6 @@ impl Peers {
 
     fn unreachable(&self, member: MemberId) {
         self.shared.unreachable(member);
-    }
-
-    fn is_overloaded(&self) -> bool {
-        self.shared.unapplied_bytes() > UNAPPLIED_BYTES_MAX
     }
 
     fn member(&self) -> MemberId {

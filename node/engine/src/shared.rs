@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use mvcc::{FeatureLevel, Revision, Store};
@@ -43,8 +43,6 @@ pub struct Shared {
     pub(crate) snapshot: AtomicU64,
     /// Compaction mark below which this member has removed all versions that the mark makes unreadable.
     pub(crate) removed: watch::Sender<Revision>,
-    /// Payload bytes of committed entries that are not applied yet.
-    pub(crate) unapplied_bytes: AtomicUsize,
     pub(crate) observer: Box<dyn Observer>,
 }
 
@@ -77,7 +75,6 @@ impl Shared {
             stopping: watch::Sender::new(false),
             snapshot: AtomicU64::new(0),
             removed: watch::Sender::new(Revision(0)),
-            unapplied_bytes: AtomicUsize::new(0),
             observer,
         })
     }
@@ -156,12 +153,6 @@ impl Shared {
     /// Reports that the snapshot transfer with this number ended, and whether the snapshot arrived.
     pub fn snapshot_sent(&self, to: MemberId, number: u64, arrived: Result<(), ()>) {
         self.inbox.snapshot_sent(to, number, arrived);
-    }
-
-    /// Payload bytes of committed entries that are not applied yet.
-    #[must_use]
-    pub fn unapplied_bytes(&self) -> usize {
-        self.unapplied_bytes.load(Ordering::Relaxed)
     }
 
     /// Delivers the answers of one lane on the runtime that polls this future, until the future is dropped.

@@ -118,8 +118,7 @@ pub fn wire(
     shared.published.store(Arc::new(Published { view: store.view(), applied, term, time_ms }));
     let election_timeout = config.election_timeout;
     let raft = Raft::new(config, restored, now)?;
-    let queues =
-        Queues { log: Arc::default(), apply: Arc::new(ApplyQueue::new(Arc::clone(shared))), snapshots: Arc::default() };
+    let queues = Queues { log: Arc::default(), apply: Arc::default(), snapshots: Arc::default() };
     let (pending, barrier) = (Arc::new(Pending::default()), Arc::new(Barrier::default()));
     let driver = Driver::new(Parts {
         raft,

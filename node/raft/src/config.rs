@@ -73,8 +73,8 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Maximum bytes of entries in memory. Above this limit, the oldest entries leave the memory once the disk holds
-    /// them, except those that the driver is applying. 0: entries leave as soon as they may. [`usize::MAX`]: entries
-    /// leave only when they are purged. Default: 64 MiB.
+    /// them. 0: entries leave as soon as they may. [`usize::MAX`]: entries leave only when they are purged. Default: 64
+    /// MiB.
     pub log_bytes: usize,
     /// Maximum bytes of entries that a leader has not committed, or that its own disk does not hold yet; proposals above
     /// this limit are refused. A follower ignores further entries while its disk lags by twice as much. Default: 64 MiB.

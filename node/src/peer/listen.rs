@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use proto::peer::peer_server::Peer;
 use proto::peer::{Delivered, Frame, Greeted, Greeting, SnapshotChunk, SnapshotReceived, frame::Kind};
-use raft::{Body, Message};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::peer::Accepted;
@@ -65,13 +64,10 @@ impl Peer for Listener {
                 // This version does not know this kind of frame: a later version sent it.
                 None => continue,
             };
-            let mut messages = wire::messages(bytes).map_err(|reason| {
+            let messages = wire::messages(bytes).map_err(|reason| {
                 greeting::report_unknown(peers, from, &reason);
                 Status::data_loss(format!("a frame is malformed: {reason}"))
             })?;
-            if peers.is_overloaded() {
-                messages.retain(|message| !carries_entries(message));
-            }
             peers.receive(from, messages);
         }
         Ok(Response::new(Delivered {}))
@@ -87,13 +83,5 @@ impl Peer for Listener {
     async fn snapshot(&self, request: Request<Streaming<SnapshotChunk>>) -> Result<Response<SnapshotReceived>, Status> {
         let connection = request.extensions().get::<Accepted>().cloned();
         snapshot::receive(self.peers()?, connection.as_ref(), request.into_inner()).await
-    }
-}
-
-fn carries_entries(message: &Message) -> bool {
-    match &message.body {
-        Body::Append(append) => !append.entries.is_empty(),
-        Body::Propose { .. } => true,
-        _ => false,
     }
 }

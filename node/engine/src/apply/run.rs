@@ -162,7 +162,6 @@ impl Applier {
         let started = Instant::now();
         let mut unpublished_bytes = 0;
         for job in jobs {
-            let bytes = job.bytes();
             if !job.can_begin() {
                 // The log thread may wait for space on a full disk before it installs the snapshot. The view is published
                 // first for two reasons: a snapshot of the applied state can free space, and callers that wait for this
@@ -175,7 +174,6 @@ impl Applier {
                 ApplyJob::Stored(slot) => self.apply_all(slot.wait(), &mut unpublished_bytes)?,
                 ApplyJob::Install { meta, installed } => self.install(&meta, &installed)?,
             }
-            self.queue.applied(bytes);
         }
         self.publish();
         self.shared.observer.batch_applied(started.elapsed());
@@ -311,7 +309,7 @@ mod tests {
         Applier::new(
             Store::new(),
             &SnapshotMeta::default(),
-            Arc::new(ApplyQueue::new(Arc::clone(shared))),
+            Arc::default(),
             Arc::clone(shared),
             Arc::default(),
             Arc::default(),
@@ -401,7 +399,7 @@ mod tests {
 
         let (reply, mut outcome) = oneshot::channel();
         let waiter = Waiter { reply, lane: ReplyLaneId(0) };
-        let proposal = shared.admission.admit(command, waiter).unwrap();
+        let proposal = shared.admission.admit(command, 0, waiter).unwrap();
         let (waiters, bytes) = (vec![proposal.waiter], proposal.bytes);
         let batch = pending::Batch { id: 7, payload: Bytes::new(), waiters, bytes, deadline: TIMEOUT };
         applier.pending.insert(Duration::ZERO, ProposalId(1), Term(1), batch);

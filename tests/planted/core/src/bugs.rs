@@ -325,8 +325,8 @@ pub const BUGS: &[Bug] = &[
         of: "entries leave the memory before the disk holds them",
         edits: &[edit(
             "state/log/memory.rs",
-            "if is_applying || first > self.durable() {",
-            "if is_applying || (first > self.durable() && !PLANTED) {",
+            "if first > self.durable() {",
+            "if first > self.durable() && !PLANTED {",
         )],
     },
     Bug {

@@ -21,13 +21,13 @@ impl Log {
         self.base
     }
 
-    /// Evicts entries from memory until at most `limit` bytes are left. Keeps entries that the disk does not hold, and
-    /// those that the driver is applying: the driver holds their payloads, too, so evicting them would free nothing.
+    /// Evicts entries from memory until at most `limit` bytes are left. Keeps entries that the disk does not hold. Evicts
+    /// those that the driver is applying, too: the driver holds their payloads for a while, but without that no later
+    /// entry could leave while the driver is slow.
     pub(crate) fn evict(&mut self, limit: usize) {
         while self.held_bytes() > limit as u64 {
             let Some(first) = self.entries.front().map(|held| held.entry.id.index) else { return };
-            let is_applying = self.applied < first && first <= self.applying;
-            if is_applying || first > self.durable() {
+            if first > self.durable() {
                 return;
             }
             let Some(evicted) = self.entries.pop_front() else { return };
