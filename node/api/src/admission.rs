@@ -169,7 +169,7 @@ impl CallContext {
         }
         self.settings.limits.check_for_log(call.message.len())?;
         let pending = PendingProposal::begin(&*self.observer);
-        let committed = self.handle.propose(command).await?;
+        let committed = self.handle.propose_message(command, call.message.len()).await?;
         pending.succeed();
         Ok(committed.result?)
     }

@@ -53,9 +53,18 @@ impl Handle {
     /// # Errors
     /// Returns the reason why the outcome is not known. Each variant says whether the command may still be applied.
     pub async fn propose(&self, command: Command) -> Result<Committed, ProposeError> {
+        self.propose_message(command, 0).await
+    }
+
+    /// Does the same as [`Self::propose`] for a command that keeps `message_bytes` of a received message in memory. They count
+    /// as under way until the command has its outcome, even if the caller drops the future.
+    ///
+    /// # Errors
+    /// See [`Self::propose`].
+    pub async fn propose_message(&self, command: Command, message_bytes: usize) -> Result<Committed, ProposeError> {
         let (reply, answer) = oneshot::channel();
         let waiter = Waiter { reply, lane: self.lane };
-        let proposal = self.shared.admission.admit(command, waiter)?;
+        let proposal = self.shared.admission.admit(command, message_bytes, waiter)?;
         let bytes = proposal.bytes;
         self.shared.inbox.propose(proposal).map_err(|refused| {
             self.shared.admission.release(1, bytes);

@@ -11,7 +11,8 @@ use crate::reply::Waiter;
 
 /// Maximum number of commands under way. A command is under way from its admission until its answer.
 const REQUESTS_MAX: usize = 16_384;
-/// Maximum number of bytes of all commands under way, as the quota counts them.
+/// Maximum number of bytes of all commands under way. A command counts with the bytes that the quota charges for it, or with
+/// those of the message that it keeps in memory, whichever are more: deletions and comparisons cost the quota nothing.
 const BYTES_MAX: usize = 64 << 20;
 
 /// Maximum number of bytes of one command. If an entry is almost full and a command of this size is added, the entry
@@ -37,13 +38,14 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    /// Admits a command if the limits allow it.
+    /// Admits a command, which keeps `message_bytes` in memory, if the limits allow it.
     pub(crate) fn admit(
         &self,
         command: Command,
+        message_bytes: usize,
         waiter: Waiter<Result<Committed, ProposeError>>,
     ) -> Result<Proposal, ProposeError> {
-        let bytes = usize::try_from(command.cost_bytes()).unwrap_or(usize::MAX);
+        let bytes = usize::try_from(command.cost_bytes()).unwrap_or(usize::MAX).max(message_bytes);
         if bytes > COMMAND_BYTES_MAX {
             return Err(ProposeError::TooLarge { bytes, limit: COMMAND_BYTES_MAX });
         }
@@ -67,5 +69,30 @@ impl Admission {
     /// Number of commands under way.
     pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mvcc::DeleteRange;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::reply::ReplyLaneId;
+
+    /// The quota charges nothing for a deletion, however long its key is. Its caller may be gone before it is proposed.
+    #[test]
+    fn a_command_counts_with_the_message_that_it_keeps() {
+        const MESSAGE_BYTES: usize = 1 << 20;
+        let admission = Admission::default();
+        let admit = || {
+            let (reply, _) = oneshot::channel();
+            let command = Command::DeleteRange(DeleteRange { key: vec![0; 100].into(), ..DeleteRange::default() });
+            admission.admit(command, MESSAGE_BYTES, Waiter { reply, lane: ReplyLaneId(0) })
+        };
+        let admitted: Vec<_> = std::iter::from_fn(|| admit().ok()).take(1_000).collect();
+        assert_eq!(admitted.len(), BYTES_MAX / MESSAGE_BYTES);
+        admitted.iter().for_each(|proposal| admission.release(1, proposal.bytes));
+        assert!(admit().is_ok());
     }
 }
