@@ -63,7 +63,10 @@ impl AdminService {
     /// identity contains. Otherwise the call must carry the cluster's token, as in [`Self::admit`].
     fn admit_identity<T>(&self, request: Request<T>, token_of: impl FnOnce(&T) -> &str) -> Result<T, Status> {
         match self.check_token(&request) {
-            TokenCheck::NothingToCompare => token::require_same(request.metadata(), token_of(request.get_ref()))?,
+            TokenCheck::NothingToCompare => {
+                token::require_same(request.metadata(), token_of(request.get_ref()))?;
+                drop(Accepted::note(&request));
+            }
             check => token::require(check)?,
         }
         Ok(request.into_inner())

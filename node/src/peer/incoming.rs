@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use raft::{MemberId, Term};
-use tokio::sync::{OwnedMutexGuard, watch};
+use tokio::sync::{Notify, OwnedMutexGuard, watch};
 use tonic::Status;
 
 use crate::peer::Peers;
@@ -31,6 +31,8 @@ const RATE_WINDOW: Duration = Duration::from_secs(10);
 pub(super) struct Incoming {
     place: Arc<tokio::sync::Mutex<()>>,
     displaces: Mutex<Option<watch::Sender<bool>>>,
+    /// Notified when a transfer has taken the place.
+    taken: Notify,
 }
 
 /// The right to receive a snapshot.
@@ -47,14 +49,27 @@ impl Incoming {
     /// # Errors
     /// Returns a refusal if that transfer does not end in time.
     pub(super) async fn take(&self) -> Result<Place, Status> {
-        if let Some(running) = self.running().as_ref() {
-            running.send_replace(true);
-        }
-        let taken = tokio::time::timeout(DISPLACED_WITHIN, Arc::clone(&self.place).lock_owned()).await;
+        let taken = tokio::time::timeout(DISPLACED_WITHIN, self.displace()).await;
         let held = taken.map_err(|_| Status::unavailable("another snapshot is being written"))?;
         let (displaces, displaced) = watch::channel(false);
         *self.running() = Some(displaces);
+        self.taken.notify_waiters();
         Ok(Place { held, displaced })
+    }
+
+    /// Displaces the transfer that has the place, and those that get it before this one, until this one has it.
+    async fn displace(&self) -> OwnedMutexGuard<()> {
+        let mut place = std::pin::pin!(Arc::clone(&self.place).lock_owned());
+        loop {
+            let taken = self.taken.notified();
+            if let Some(running) = self.running().as_ref() {
+                running.send_replace(true);
+            }
+            tokio::select! {
+                held = &mut place => return held,
+                () = taken => {}
+            }
+        }
     }
 
     fn running(&self) -> std::sync::MutexGuard<'_, Option<watch::Sender<bool>>> {
@@ -139,6 +154,27 @@ mod tests {
         });
         let second = second.0.unwrap();
         assert!(!*second.displaced.borrow());
+    }
+
+    /// Two transfers wait. The one that comes first gives way to the other as soon as it has the place.
+    #[tokio::test(start_paused = true)]
+    async fn the_newest_of_several_transfers_has_the_place_at_last() {
+        let incoming = Incoming::default();
+        let first = incoming.take().await.unwrap();
+        let second = async {
+            let mut place = incoming.take().await.unwrap();
+            place.displaced.wait_for(|displaced| *displaced).await.unwrap();
+        };
+        let third = async {
+            tokio::task::yield_now().await;
+            incoming.take().await.unwrap()
+        };
+        let ends = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            drop(first);
+        };
+        let ((), third, ()) = tokio::join!(second, third, ends);
+        assert!(!*third.displaced.borrow());
     }
 
     #[tokio::test(start_paused = true)]

@@ -84,13 +84,14 @@ impl Lane {
         }
     }
 
-    /// Adds the messages that fit and leaves `messages` empty. Returns the messages that do not fit.
+    /// Adds the messages that fit and leaves `messages` empty. Returns the messages that do not fit. Into an empty lane every
+    /// message does, because one that is larger than the lane would otherwise never be sent.
     pub(crate) fn put(&self, messages: &mut Vec<Message>) -> Vec<Message> {
         let mut waiting = self.lock();
         let mut dropped = Vec::new();
         for message in messages.drain(..) {
             let bytes = message.weight();
-            if waiting.bytes + bytes > self.bytes_max {
+            if waiting.bytes > 0 && waiting.bytes + bytes > self.bytes_max {
                 dropped.push(message);
                 continue;
             }
