@@ -70,24 +70,18 @@ pub(super) fn list(context: &CallContext, call: &Call) -> Result<Framed, Status>
 
 /// Streams the current health and then each change of it, until the member stops.
 pub(super) fn watch(context: &CallContext, call: &Call) -> Result<Messages, Status> {
-    let request = call.decode::<CheckRequest>()?;
+    // The stream does not keep the request, whose memory is free when the stream begins.
+    let is_known = call.decode::<CheckRequest>()?.service.is_empty();
     context.admit_in_any_phase(call)?;
-    let context = context.clone();
-    let health = move |context: &CallContext| {
-        if request.service.is_empty() { Health::of(&context.handle.status()) } else { Health::ServiceUnknown }
-    };
-    let messages = stream::try_unfold((context, None), move |(context, last_sent)| {
-        let health = health.clone();
-        async move {
-            loop {
-                let current = health(&context);
-                if last_sent != Some(current) {
-                    return Ok(Some((current.message()?, (context, Some(current)))));
-                }
-                tokio::select! {
-                    () = context.handle.stopping() => return Err(Refusal::Stopped.into()),
-                    () = tokio::time::sleep(POLL_INTERVAL) => {}
-                }
+    let messages = stream::try_unfold((context.clone(), None), move |(context, last_sent)| async move {
+        loop {
+            let current = if is_known { Health::of(&context.handle.status()) } else { Health::ServiceUnknown };
+            if last_sent != Some(current) {
+                return Ok(Some((current.message()?, (context, Some(current)))));
+            }
+            tokio::select! {
+                () = context.handle.stopping() => return Err(Refusal::Stopped.into()),
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
             }
         }
     });

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use engine::handle::Handle;
+use futures::StreamExt;
 use http::request::Parts;
 use http::{HeaderMap, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -46,8 +47,13 @@ impl ClientService {
         transport::serve(stream, self, place, stopping).await;
     }
 
-    async fn answer(&self, method: Method, headers: &HeaderMap, requests: Requests) -> Result<Answer, Status> {
-        let metadata = Metadata::of(headers)?;
+    async fn answer(
+        &self,
+        method: Method,
+        metadata: Result<Metadata, Status>,
+        requests: Requests,
+    ) -> Result<Answer, Status> {
+        let metadata = metadata?;
         let given = metadata.timeout;
         let until = given.map(|given| Instant::now() + given);
         match timeout::within(given, self.dispatch(method, metadata, requests)).await? {
@@ -61,32 +67,37 @@ impl ClientService {
         let context = &self.context;
         let bytes_max = context.settings.limits.receive_bytes_max();
         let (message, memory) = requests.only(metadata.encoding.as_ref(), bytes_max).await?;
-        let call = &Call { metadata, message, _memory: memory };
+        let call = Call { metadata, message, _memory: memory };
         let one = match method {
-            Method::Put => kv::put(context, call).await,
-            Method::Range => kv::range(context, call).await,
-            Method::Txn => kv::txn(context, call).await,
-            Method::DeleteRange => kv::delete_range(context, call).await,
-            Method::Compact => kv::compact(context, call).await,
+            Method::Put => kv::put(context, &call).await,
+            Method::Range => kv::range(context, &call).await,
+            Method::Txn => kv::txn(context, &call).await,
+            Method::DeleteRange => kv::delete_range(context, &call).await,
+            Method::Compact => kv::compact(context, &call).await,
             Method::RangeStream => {
-                return range_stream::range_stream(context, call).await.map(|messages| Answer::Many(messages, None));
+                let messages = range_stream::range_stream(context, &call).await?;
+                // The stream keeps the keys of the request.
+                let messages = StreamExt::inspect(messages, move |_| {
+                    let _kept = &call;
+                });
+                return Ok(Answer::Many(Box::pin(messages), None));
             }
-            Method::MemberList => cluster::member_list(context, call).await,
+            Method::MemberList => cluster::member_list(context, &call).await,
             Method::MemberAdd | Method::MemberRemove | Method::MemberUpdate | Method::MemberPromote => {
-                cluster::refuse_change(context, call)
+                cluster::refuse_change(context, &call)
             }
-            Method::Status => maintenance::status(context, call),
-            Method::Alarm => maintenance::alarm(context, call).await,
-            Method::Hash => maintenance::hash(context, call),
-            Method::HashKv => maintenance::hash_kv(context, call),
-            Method::MoveLeader => maintenance::move_leader(context, call).await,
-            Method::Defragment => maintenance::defragment(context, call),
-            Method::Snapshot => maintenance::refuse_absent(context, call, Refusal::SnapshotAbsent),
-            Method::Downgrade => maintenance::refuse_absent(context, call, Refusal::DowngradeAbsent),
-            Method::HealthCheck => grpc_health::check(context, call),
-            Method::HealthList => grpc_health::list(context, call),
+            Method::Status => maintenance::status(context, &call),
+            Method::Alarm => maintenance::alarm(context, &call).await,
+            Method::Hash => maintenance::hash(context, &call),
+            Method::HashKv => maintenance::hash_kv(context, &call),
+            Method::MoveLeader => maintenance::move_leader(context, &call).await,
+            Method::Defragment => maintenance::defragment(context, &call),
+            Method::Snapshot => maintenance::refuse_absent(context, &call, Refusal::SnapshotAbsent),
+            Method::Downgrade => maintenance::refuse_absent(context, &call, Refusal::DowngradeAbsent),
+            Method::HealthCheck => grpc_health::check(context, &call),
+            Method::HealthList => grpc_health::list(context, &call),
             Method::HealthWatch => {
-                return grpc_health::watch(context, call).map(|messages| Answer::Many(messages, None));
+                return grpc_health::watch(context, &call).map(|messages| Answer::Many(messages, None));
             }
         };
         one.map(Answer::One)
@@ -97,7 +108,10 @@ impl Calls for ClientService {
     async fn call(&self, path: &str, headers: HeaderMap, requests: Requests) -> Result<Answer, Status> {
         let Some(method) = Method::of_path(path) else { return Err(unknown(path)) };
         let pending = PendingCall::begin(&*self.context.observer, method);
-        let answer = self.answer(method, &headers, requests).await;
+        let metadata = Metadata::of(&headers);
+        // A call may last long.
+        drop(headers);
+        let answer = self.answer(method, metadata, requests).await;
         // A stream is counted when it begins, because its end is not known yet.
         pending.end(answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
         answer

@@ -11,6 +11,7 @@ mod authority;
 mod capacity;
 mod connection;
 pub(super) mod connections;
+mod hpack;
 mod memory;
 mod pages;
 mod preface;

@@ -24,6 +24,9 @@ use crate::timeout::Pace;
 /// Number of bytes of one answer that wait to be written, at most.
 pub(super) const PIECE_BYTES_MAX: usize = 64 << 10;
 
+/// Size of an answer that needs no memory of its own, in bytes.
+const SMALL_BYTES_MAX: usize = 4 << 10;
+
 /// The answer to one call.
 pub(crate) enum Answer {
     /// One message.
@@ -60,12 +63,7 @@ impl Answers {
 
     /// Waits for the outcome of a call; `None` if the client cancels the call or disconnects.
     pub(super) async fn wait<T>(&mut self, call: impl Future<Output = T>) -> Option<T> {
-        let mut call = std::pin::pin!(call);
-        poll_fn(|cx| match call.as_mut().poll(cx) {
-            Poll::Ready(done) => Poll::Ready(Some(done)),
-            Poll::Pending => self.respond.poll_reset(cx).map(|_| None),
-        })
-        .await
+        wait(&mut self.respond, call).await
     }
 
     /// Sends the answer to a gRPC call.
@@ -84,12 +82,13 @@ impl Answers {
     }
 
     async fn one(mut self, message: Framed) -> Result<(), Unsent> {
-        let _memory = match memory(&self.call, &message).await {
-            Ok(memory) => memory,
-            Err(status) => {
+        let _memory = match wait(&mut self.respond, memory(&self.call, &message)).await {
+            Some(Ok(memory)) => memory,
+            Some(Err(status)) => {
                 self.begin(grpc::refusal(&status), true)?;
                 return Ok(());
             }
+            None => return Err(Unsent::Cancelled),
         };
         let mut stream = self.begin(grpc::headers(), false)?;
         write(&mut stream, message, &self.traffic).await?;
@@ -152,13 +151,26 @@ impl Answers {
     }
 }
 
-/// Reserves memory for a message that keeps stored versions alive, until it was sent.
+/// Waits for the outcome of a call; `None` if its client cancels it or disconnects.
+async fn wait<T>(respond: &mut SendResponse<Piece>, call: impl Future<Output = T>) -> Option<T> {
+    let mut call = std::pin::pin!(call);
+    poll_fn(|cx| match call.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => respond.poll_reset(cx).map(|_| None),
+    })
+    .await
+}
+
+/// Reserves memory for a message, until it was sent. Small messages need none, because the number of calls bounds them.
 ///
 /// # Errors
 /// Returns an error if there is none for some time. The answer to a write says then that the outcome is unknown.
 async fn memory(call: &OpenCall, message: &Framed) -> Result<Option<Reserved>, Status> {
-    let Framed::Pinned(pinned) = message else { return Ok(None) };
-    let reserved = call.memory().reserve_pinned(call.connection(), pinned.remaining()).await;
+    let bytes = message.remaining();
+    if bytes <= SMALL_BYTES_MAX {
+        return Ok(None);
+    }
+    let reserved = call.memory().reserve_answer(call.connection(), bytes).await;
     reserved.map(Some).ok_or_else(|| Refusal::Timeout.into())
 }
 

@@ -13,12 +13,19 @@ use bytes::{BufMut, BytesMut};
 use http::uri;
 use loona_hpack::Decoder;
 
+use super::hpack::{put_length, texts};
+
 /// Size of a frame's head, in bytes: length, kind, flags, stream (RFC 9113 §4.1).
 const HEAD_BYTES: usize = 9;
 /// Maximum size of a frame's payload that `h2` accepts, in bytes.
 const PAYLOAD_BYTES_MAX: usize = 16 << 10;
 /// Maximum size of a header block, encoded or decoded, in bytes. `h2` accepts less.
 const BLOCK_BYTES_MAX: usize = 64 << 10;
+/// Maximum number of texts in a header block. The decoder of compressed texts is slow to begin, so a block of many short ones
+/// would keep other clients waiting. Clients send some twenty fields.
+const TEXTS_MAX: usize = 256;
+/// Number of bytes for `h2` from which on no further frame is changed, until they were read.
+const OUT_BYTES_MAX: usize = 64 << 10;
 /// Size of the table that a client may use for the compression of headers, in bytes. `h2` announces no other one.
 const TABLE_BYTES_MAX: usize = 4_096;
 /// Number of bytes that a decoded field counts in addition to its name and value (RFC 9113 §6.5.2).
@@ -70,31 +77,32 @@ impl Authority {
         self.is_over
     }
 
-    /// Takes received bytes, and appends to `out` those that `h2` is to read.
+    /// Takes received bytes, and appends to `out` those that `h2` is to read. Stops when `out` holds [`OUT_BYTES_MAX`],
+    /// because a short block may name long fields of the table: the rest of `input` is to be given again.
     ///
     /// # Errors
     /// Returns an error if the connection must end.
-    pub(super) fn pass(&mut self, mut input: &[u8], out: &mut BytesMut) -> Result<(), Undecodable> {
-        while !input.is_empty() {
+    pub(super) fn pass(&mut self, input: &mut &[u8], out: &mut BytesMut) -> Result<(), Undecodable> {
+        while !input.is_empty() && out.len() < OUT_BYTES_MAX {
             if self.is_over {
-                out.extend_from_slice(input);
+                out.extend_from_slice(std::mem::take(input));
                 break;
             }
             if self.passing > 0 {
-                let passed = take(&mut input, self.passing);
+                let passed = take(input, self.passing);
                 self.passing -= passed.len();
                 out.extend_from_slice(passed);
                 continue;
             }
             let missing = HEAD_BYTES.saturating_sub(self.frame.len());
-            self.frame.extend_from_slice(take(&mut input, missing));
+            self.frame.extend_from_slice(take(input, missing));
             let Some(payload) = self.payload_bytes() else { continue };
             let missing = HEAD_BYTES + payload - self.frame.len();
             if !self.is_of_block(payload) {
                 self.pass_frame(missing, out)?;
                 continue;
             }
-            self.frame.extend_from_slice(take(&mut input, missing));
+            self.frame.extend_from_slice(take(input, missing));
             if self.frame.len() == HEAD_BYTES + payload {
                 self.end_frame(out)?;
             }
@@ -175,6 +183,9 @@ impl Authority {
     }
 
     fn decode(&mut self, block: &[u8]) -> Result<Fields, Undecodable> {
+        if block.len() > BLOCK_BYTES_MAX || texts(block).is_none_or(|texts| texts > TEXTS_MAX) {
+            return Err(Undecodable);
+        }
         let mut fields = Fields::default();
         let decoded = self.decoder.decode_with_cb(block, |name, value| fields.add(name, value));
         match decoded {
@@ -211,21 +222,6 @@ impl Fields {
             self.encoded.put_slice(&text);
         }
     }
-}
-
-/// Appends the length of a text that is not compressed (RFC 7541 §5.1, with a prefix of seven bits).
-fn put_length(out: &mut BytesMut, length: usize) {
-    const PREFIX_MAX: usize = 127;
-    let Some(mut rest) = length.checked_sub(PREFIX_MAX) else {
-        out.put_u8(length as u8);
-        return;
-    };
-    out.put_u8(PREFIX_MAX as u8);
-    while rest >= 128 {
-        out.put_u8(rest as u8 | 128);
-        rest >>= 7;
-    }
-    out.put_u8(rest as u8);
 }
 
 /// Appends the frames of a header block.
@@ -285,7 +281,13 @@ mod tests {
     fn passed(authority: &mut Authority, received: &[u8], size: usize) -> Result<Vec<u8>, Undecodable> {
         let mut passed = BytesMut::new();
         for piece in received.chunks(size) {
-            authority.pass(piece, &mut passed)?;
+            let mut piece = piece;
+            while !piece.is_empty() {
+                let mut out = BytesMut::new();
+                authority.pass(&mut piece, &mut out)?;
+                assert!(out.len() < 2 * (OUT_BYTES_MAX + PAYLOAD_BYTES_MAX), "{} bytes at once", out.len());
+                passed.extend_from_slice(&out);
+            }
         }
         Ok(passed.to_vec())
     }
@@ -377,6 +379,30 @@ mod tests {
         assert_eq!(passed(&mut Authority::that_changes(), &endless, 1_000), Err(Undecodable));
     }
 
+    /// One field of the table, named in many short frames, stands for much more than what was received.
+    #[test]
+    fn few_frames_are_changed_before_they_are_read() {
+        let value = [0x40, 0x01, b'n', 0x7f, 0x81, 0x1e].into_iter().chain([b'v'; 3_968]).collect::<Vec<u8>>();
+        let mut authority = Authority::that_changes();
+        passed(&mut authority, &frame(HEADERS, END_HEADERS, &value), 1_000).unwrap();
+        let received = frame(HEADERS, END_HEADERS, &[0x83, 0x80 | 62, 0x80 | 62]).repeat(500);
+        let (mut unseen, mut out) = (&received[..], BytesMut::new());
+        authority.pass(&mut unseen, &mut out).unwrap();
+        assert!(out.len() < OUT_BYTES_MAX + PAYLOAD_BYTES_MAX, "{} bytes", out.len());
+        let rest = passed(&mut authority, unseen, unseen.len()).unwrap();
+        assert!(out.len() + rest.len() > 3_500_000);
+    }
+
+    /// The decoder builds a table for each compressed text.
+    #[test]
+    fn a_block_of_very_many_texts_is_refused() {
+        let of = |texts: usize| frame(HEADERS, END_HEADERS, &[0x04, 0x81, 0x1f].repeat(texts));
+        for (texts, is_refused) in [(TEXTS_MAX, false), (TEXTS_MAX + 1, true)] {
+            let passed = passed(&mut Authority::that_changes(), &of(texts), 4_096);
+            assert_eq!(passed.is_err(), is_refused);
+        }
+    }
+
     #[test]
     fn a_long_block_is_written_in_several_frames() {
         let value = [b'v'; 300];
@@ -408,10 +434,11 @@ mod tests {
             for _ in 0..1 + random() % 3 {
                 let payload: Vec<u8> = (0..random()).map(|_| random()).collect();
                 let kind = [HEADERS, HEADERS, CONTINUATION, 0][usize::from(random() % 4)];
-                let ended = authority.pass(&frame(kind, random() | END_HEADERS, &payload), &mut passed).is_err();
-                if ended {
+                let received = frame(kind, random() | END_HEADERS, &payload);
+                if authority.pass(&mut &received[..], &mut passed).is_err() {
                     break;
                 }
+                assert!(passed.len() < OUT_BYTES_MAX + 2 * BLOCK_BYTES_MAX);
             }
         }
     }

@@ -38,6 +38,8 @@ struct State {
 #[derive(Debug, Default)]
 struct Connection {
     held: usize,
+    /// Bytes that its waiting requests may have sent already.
+    received: usize,
     waiting: VecDeque<Waiting>,
 }
 
@@ -65,7 +67,7 @@ impl Capacity {
     /// capacity, until nothing is held. A caller that drops the future gives up its turn.
     ///
     /// # Errors
-    /// Returns an error if too many requests wait already.
+    /// Returns an error if too many requests wait already, of all connections or of this one.
     pub(super) async fn reserve(
         self: &Arc<Self>,
         connection: ConnectionNumber,
@@ -73,11 +75,11 @@ impl Capacity {
     ) -> Result<Reserved, Full> {
         let (mut turn, granted) = {
             let mut state = self.lock();
-            if state.waiting == 0 && state.may_take(connection, bytes) {
+            if state.is_first(connection) && state.may_take(connection, bytes) {
                 state.take(connection, bytes);
                 return Ok(self.reserved(connection, bytes));
             }
-            if state.received.saturating_add(received_max(bytes)) > self.received_max {
+            if !state.may_wait(connection, bytes, self.received_max) {
                 return Err(Full);
             }
             let (grant, granted) = oneshot::channel();
@@ -118,6 +120,20 @@ impl State {
         self.held == 0 || self.held.saturating_add(bytes) <= self.total
     }
 
+    /// Returns whether a new request of a connection would be the next one to get its bytes.
+    fn is_first(&self, connection: ConnectionNumber) -> bool {
+        let waits = self.connections.get(&connection).is_some_and(|connection| !connection.waiting.is_empty());
+        !waits && self.next_turn().is_none()
+    }
+
+    /// Returns whether one more request may wait. The requests of one connection may have sent at most half of what all
+    /// may, so that others may wait, too.
+    fn may_wait(&self, connection: ConnectionNumber, bytes: usize, received_max: usize) -> bool {
+        let of_connection = self.connections.get(&connection).map_or(0, |connection| connection.received);
+        let more = sent_max(bytes);
+        self.received + more <= received_max && of_connection + more <= received_max.div_ceil(2)
+    }
+
     fn may_take(&self, connection: ConnectionNumber, bytes: usize) -> bool {
         self.is_due(connection, bytes) && self.is_free(bytes)
     }
@@ -152,8 +168,9 @@ impl State {
             self.turns.push_back(connection);
         }
         entry.waiting.push_back(Waiting { number, bytes, grant });
+        entry.received += sent_max(bytes);
         self.waiting += 1;
-        self.received += received_max(bytes);
+        self.received += sent_max(bytes);
         number
     }
 
@@ -162,8 +179,10 @@ impl State {
         let Some(entry) = self.connections.get_mut(&connection) else { return };
         let Some(at) = entry.waiting.iter().position(|waiting| waiting.number == number) else { return };
         let left = entry.waiting.remove(at);
+        let sent = left.map_or(0, |left| sent_max(left.bytes));
+        entry.received -= sent;
         self.waiting -= 1;
-        self.received -= left.map_or(0, |left| received_max(left.bytes));
+        self.received -= sent;
         if entry.waiting.is_empty() {
             self.turns.retain(|turn| *turn != connection);
         }
@@ -180,11 +199,12 @@ impl State {
             self.turns.remove(at);
             let Some(entry) = self.connections.get_mut(&connection) else { break };
             let Some(waiting) = entry.waiting.pop_front() else { break };
+            entry.received -= sent_max(bytes);
             if !entry.waiting.is_empty() {
                 self.turns.push_back(connection);
             }
             self.waiting -= 1;
-            self.received -= received_max(bytes);
+            self.received -= sent_max(bytes);
             self.take(connection, bytes);
             granted.push((connection, waiting));
         }
@@ -201,7 +221,7 @@ impl State {
 }
 
 /// Number of bytes of a request that may arrive before it has its capacity.
-fn received_max(bytes: usize) -> usize {
+fn sent_max(bytes: usize) -> usize {
     bytes.min(FIRST_BYTES_MAX)
 }
 
@@ -302,6 +322,20 @@ mod tests {
         assert!(poll(&mut reserve(&capacity, 2, 50)).is_some(), "the waiting ones of the other are not in its way");
     }
 
+    /// The requests of one connection that wait for their turn are not in the way of others, however many they are.
+    #[test]
+    fn a_connection_keeps_no_others_from_what_is_free() {
+        let capacity = Capacity::new(TOTAL, 200);
+        let mut greedy: Vec<Reservation> = (0..20).map(|_| reserve(&capacity, 1, 20)).collect();
+        let outcomes: Vec<_> = greedy.iter_mut().map(|one| one.now_or_never()).collect();
+        assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Some(Ok(_)))).count(), 2);
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_none()).count(), 5, "they wait");
+        let other = poll(&mut reserve(&capacity, 2, 50));
+        assert!(other.is_some(), "half is free");
+        let mut waiting: Vec<Reservation> = (0..5).map(|_| reserve(&capacity, 3, 20)).collect();
+        assert!(waiting.iter_mut().all(|one| poll(one).is_none()), "they may wait, too");
+    }
+
     #[test]
     fn a_request_above_all_limits_is_served_alone() {
         let capacity = Capacity::new(TOTAL, 1_000);
@@ -314,12 +348,14 @@ mod tests {
 
     #[test]
     fn too_many_waiting_requests_are_refused() {
-        let capacity = Capacity::new(TOTAL, 60);
+        let capacity = Capacity::new(TOTAL, 120);
         let _held = [1, 2].map(|number| poll(&mut reserve(&capacity, number, 50)));
         let mut waiting = reserve(&capacity, 3, 50);
         assert!(poll(&mut waiting).is_none());
-        assert_eq!(reserve(&capacity, 4, 20).now_or_never().unwrap().unwrap_err(), Full);
-        drop(waiting);
+        let mut other = reserve(&capacity, 4, 60);
+        assert!(poll(&mut other).is_none());
+        assert_eq!(reserve(&capacity, 5, 20).now_or_never().unwrap().unwrap_err(), Full);
+        drop((waiting, other));
         assert!(poll(&mut reserve(&capacity, 4, 20)).is_none(), "it waits");
     }
 
@@ -332,8 +368,10 @@ mod tests {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (seed >> 33) as usize % below
         };
+        let mut refused = 0;
         for _ in 0..300 {
-            let capacity = Capacity::new(TOTAL, 100_000);
+            // Now and then too many requests wait.
+            let capacity = Capacity::new(TOTAL, 400);
             let (mut waiting, mut held): (Vec<Reservation>, Vec<Reserved>) = (Vec::new(), Vec::new());
             for _ in 0..200 {
                 match random(4) {
@@ -351,8 +389,9 @@ mod tests {
                     }
                     _ => {
                         let mut one = reserve(&capacity, random(5) as u64, 1 + random(70));
-                        match poll(&mut one) {
-                            Some(reserved) => held.push(reserved),
+                        match (&mut one).now_or_never() {
+                            Some(Ok(reserved)) => held.push(reserved),
+                            Some(Err(Full)) => refused += 1,
                             None => waiting.push(one),
                         }
                     }
@@ -369,5 +408,6 @@ mod tests {
             assert_eq!((state.held, state.waiting, state.received, state.connections.len()), (0, 0, 0, 0));
             assert!(state.turns.is_empty());
         }
+        assert!(refused > 100, "{refused} requests are refused");
     }
 }

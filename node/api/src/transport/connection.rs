@@ -107,6 +107,8 @@ async fn answer<C: Calls>(calls: C, request: Request<Requests>, mut answers: Ans
         let Some(answer) = outcome else { return };
         answers.grpc(answer).await
     } else {
+        // A page needs no body.
+        drop(requests);
         let Some(page) = answers.wait(calls.page(&head)).await else { return };
         answers.page(page).await
     };

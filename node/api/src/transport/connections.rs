@@ -15,6 +15,8 @@ use super::memory::Memory;
 /// Time for which a connection without a call is kept, even if there is a newcomer. Clients open a connection again
 /// when it ends. Without this time, two clients that take turns would do so without a pause.
 const IDLE_MIN: Duration = Duration::from_secs(30);
+/// Number of connections above the limit that may still be ending, because newcomers have their places.
+const LEAVING_MAX: usize = 16;
 /// Number of the first bytes of HTTP/2. A connection begins with them.
 const PREFACE_BYTES: u64 = 24;
 
@@ -31,6 +33,8 @@ pub struct Connections {
 struct Open {
     next: u64,
     entries: BTreeMap<u64, Arc<Entry>>,
+    /// Number of connections that were asked to end and have not ended yet.
+    leaving: usize,
 }
 
 /// What is known of one connection.
@@ -94,15 +98,20 @@ impl Connections {
     }
 
     /// Gives a new connection its place. If all places are taken, a connection is asked to end: one that has not begun,
-    /// or the one that has been idle for the longest time. Returns `None` if all others are in use.
+    /// or the one that has been idle for the longest time. Returns `None` if all others are in use, or if too many are
+    /// still ending.
     #[must_use]
     pub fn admit(self: &Arc<Self>) -> Option<Place> {
         let mut open = self.lock();
+        if open.entries.len() + open.leaving >= self.max + LEAVING_MAX {
+            return None;
+        }
         if open.entries.len() >= self.max {
             let idle = open.entries.iter().filter(|(_, entry)| entry.is_idle());
             let order = |entry: &Entry| (entry.has_begun(), entry.used_ms.load(Ordering::Relaxed));
             let oldest = idle.min_by_key(|(_, entry)| order(entry)).map(|(number, _)| *number);
             let ended = open.entries.remove(&oldest?)?;
+            open.leaving += 1;
             ended.closes.notify_one();
         }
         open.next += 1;
@@ -165,7 +174,10 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.connections.lock().entries.remove(&self.entry.number);
+        let mut open = self.connections.lock();
+        if open.entries.remove(&self.entry.number).is_none() {
+            open.leaving -= 1;
+        }
     }
 }
 
@@ -239,6 +251,20 @@ mod tests {
         places[1].received(PREFACE_BYTES as usize - 1);
         connections.admit().expect("it ends");
         assert_eq!(places.each_ref().map(closes), [false, true, false]);
+    }
+
+    /// Each connection that is ending still has its descriptor.
+    #[test]
+    fn newcomers_wait_until_those_that_end_have_ended() {
+        let connections = connections(2);
+        let mut places: Vec<Place> = (0..2).map(|_| connections.admit().expect("a place")).collect();
+        places.extend((0..LEAVING_MAX).map(|_| connections.admit().expect("one that has not begun ends")));
+        assert!(connections.admit().is_none(), "all of them are still open");
+        drop(places.remove(0));
+        assert!(connections.admit().is_some());
+        drop(places);
+        let open = connections.lock();
+        assert_eq!((open.entries.len(), open.leaving), (0, 0));
     }
 
     #[test]

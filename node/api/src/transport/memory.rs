@@ -33,18 +33,18 @@ pub(super) struct Memory {
     /// For further small requests, so that they never wait for large ones.
     small: Arc<Capacity>,
     large: Arc<Capacity>,
-    /// For answers that keep stored versions alive.
-    pinned: Arc<Capacity>,
+    /// For answers, most of which keep stored versions alive.
+    answers: Arc<Capacity>,
 }
 
 impl Memory {
-    /// Memory of a port whose answers may keep `pinned` bytes of stored versions alive.
-    pub(super) fn new(pinned: usize) -> Self {
+    /// Memory of a port whose answers may take or keep alive this number of bytes.
+    pub(super) fn new(answers: usize) -> Self {
         Self {
             counted: Arc::default(),
             small: Capacity::new(SMALL_BYTES / 2, WAITING_BYTES_MAX),
             large: Capacity::new(LARGE_BYTES, WAITING_BYTES_MAX),
-            pinned: Capacity::new(pinned, WAITING_BYTES_MAX),
+            answers: Capacity::new(answers, WAITING_BYTES_MAX),
         }
     }
 
@@ -69,8 +69,8 @@ impl Memory {
     }
 
     /// Reserves memory for an answer; `None` if there is none for some time.
-    pub(super) async fn reserve_pinned(&self, connection: ConnectionNumber, bytes: usize) -> Option<Reserved> {
-        tokio::time::timeout(RESERVE_TIMEOUT, self.pinned.reserve(connection, bytes)).await.ok()?.ok()
+    pub(super) async fn reserve_answer(&self, connection: ConnectionNumber, bytes: usize) -> Option<Reserved> {
+        tokio::time::timeout(RESERVE_TIMEOUT, self.answers.reserve(connection, bytes)).await.ok()?.ok()
     }
 }
 

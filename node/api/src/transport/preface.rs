@@ -43,13 +43,15 @@ pub(super) async fn read<S: AsyncRead + Unpin>(mut stream: S, place: &Place) -> 
     };
     place.begin();
     let changes = (version == Version::Http2).then(|| Box::new(Authority::new()));
-    Ok((version, Begun { ready: first, stream, changes, traffic: Arc::default() }))
+    Ok((version, Begun { ready: first, unseen: BytesMut::new(), stream, changes, traffic: Arc::default() }))
 }
 
 /// A connection whose first bytes were read. It is read from the beginning again, and the received bytes are counted.
 pub(super) struct Begun<S> {
-    /// Bytes that were received and are to be read first.
+    /// Bytes that are to be read first.
     ready: BytesMut,
+    /// Bytes that were received and not looked at yet.
+    unseen: BytesMut,
     stream: S,
     /// What changes the bytes that are received; `None` if they pass unchanged.
     changes: Option<Box<Authority>>,
@@ -63,31 +65,47 @@ impl<S: AsyncRead + Unpin> Begun<S> {
         self.traffic.received(into.filled().len() - before);
         Poll::Ready(Ok(()))
     }
+
+    /// Makes received bytes ready to be read, as far as their changes do not take much memory.
+    fn pass(&mut self) -> Result<()> {
+        let Some(changes) = &mut self.changes else {
+            self.ready = std::mem::take(&mut self.unseen);
+            return Ok(());
+        };
+        let mut unseen = &self.unseen[..];
+        let passed = changes.pass(&mut unseen, &mut self.ready);
+        passed.map_err(|reason| Error::new(ErrorKind::InvalidData, reason))?;
+        let seen = self.unseen.len() - unseen.len();
+        self.unseen.advance(seen);
+        if self.unseen.is_empty() {
+            self.unseen = BytesMut::new();
+        }
+        self.changes.take_if(|changes| changes.is_over());
+        Ok(())
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Begun<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<Result<()>> {
         while self.ready.is_empty() {
-            if self.changes.is_none() {
+            if self.changes.is_none() && self.unseen.is_empty() {
                 return self.poll_receive(cx, into);
             }
-            let mut received = [MaybeUninit::uninit(); 8 << 10];
-            let mut received = ReadBuf::uninit(&mut received);
-            ready!(self.poll_receive(cx, &mut received))?;
-            if received.filled().is_empty() {
-                return Poll::Ready(Ok(()));
+            if self.unseen.is_empty() {
+                let mut received = [MaybeUninit::uninit(); 8 << 10];
+                let mut received = ReadBuf::uninit(&mut received);
+                ready!(self.poll_receive(cx, &mut received))?;
+                if received.filled().is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+                self.unseen.extend_from_slice(received.filled());
             }
-            let this = &mut *self;
-            if let Some(changes) = &mut this.changes {
-                let passed = changes.pass(received.filled(), &mut this.ready);
-                passed.map_err(|reason| Error::new(ErrorKind::InvalidData, reason))?;
-            }
-            this.changes.take_if(|changes| changes.is_over());
+            self.pass()?;
         }
         let bytes = self.ready.len().min(into.remaining());
         into.put_slice(&self.ready[..bytes]);
         self.ready.advance(bytes);
-        if self.ready.is_empty() && self.changes.is_none() {
+        if self.ready.is_empty() {
             // Gives the memory back, because the connection may last long.
             self.ready = BytesMut::new();
         }

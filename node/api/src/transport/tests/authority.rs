@@ -164,8 +164,12 @@ async fn pass_changed(mut client: DuplexStream, mut server: DuplexStream) {
         let mut changes = super::super::authority::Authority::that_changes();
         let (mut received, mut passed) = (BytesMut::new(), BytesMut::new());
         while requests.read_buf(&mut received).await.is_ok_and(|bytes| bytes > 0) {
-            changes.pass(&received.split(), &mut passed).unwrap();
-            forth.write_all(&passed.split()).await.unwrap();
+            let received = received.split();
+            let mut unseen = &received[..];
+            while !unseen.is_empty() {
+                changes.pass(&mut unseen, &mut passed).unwrap();
+                forth.write_all(&passed.split()).await.unwrap();
+            }
         }
     };
     tokio::select! {
