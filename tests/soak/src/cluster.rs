@@ -127,6 +127,17 @@ impl Cluster {
         Ok(())
     }
 
+    /// Raises the feature level to the highest one that the members support.
+    ///
+    /// # Errors
+    /// Returns an error if there is no leader, or if a member does not answer it, which holds the level back.
+    pub(crate) async fn raise_level(&self) -> Result<u32> {
+        let leader = self.view().await.leader.context("no leader")?;
+        let mut admin = self.members[leader].admin(CALL).await?;
+        let raised = admin.raise_feature_level(with_token(wire::RaiseFeatureLevelRequest { to: 0 })).await?;
+        Ok(raised.into_inner().level)
+    }
+
     /// Waits until there is one leader that all members follow, and all have applied the same entries.
     ///
     /// # Errors

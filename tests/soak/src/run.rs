@@ -55,6 +55,9 @@ struct Shared {
     ledgers: Vec<Arc<Mutex<WriteLedger>>>,
 }
 
+/// The feature level is raised before one of this many first rounds of faults.
+const RAISE_ROUNDS: u64 = 4;
+
 /// Draws the members' settings that differ between runs.
 pub(crate) fn drawn_flags(seed: u64) -> Vec<String> {
     let mut random = Random::new(Seed(!seed));
@@ -89,7 +92,9 @@ pub(crate) async fn run(plan: Plan, findings: &Arc<Findings>, stop: watch::Recei
     let mut report = Report { head, ..Default::default() };
     let mut schedule = Schedule::new(seed);
     let mut checks: Vec<JoinHandle<Checked>> = Vec::new();
+    let mut rounds_until_raise = Some(Random::new(Seed(seed.rotate_left(1))).below(RAISE_ROUNDS));
     while findings.elapsed() < time && !*stop.borrow() {
+        rounds_until_raise = shared.raise_level(rounds_until_raise).await;
         shared.round(&schedule.next(), &mut report, stop.clone()).await;
         // The calls of a minute have ended some seconds after it.
         while (checks.len() as u64 * 60 + 65) < findings.elapsed().as_secs() {
@@ -121,6 +126,26 @@ async fn open_files(cluster: &Cluster) -> Vec<usize> {
 }
 
 impl Shared {
+    /// Raises the feature level once no rounds are left until then, as an operator does after an upgrade: members begin in the
+    /// first formats, and change them under faults. Returns the rounds that are left; `None` once the level is raised.
+    async fn raise_level(&self, rounds: Option<u64>) -> Option<u64> {
+        let rounds = rounds?;
+        if rounds > 0 {
+            return Some(rounds - 1);
+        }
+        match self.cluster.raise_level().await {
+            Ok(level) => {
+                self.findings.say(&format!("the feature level is {level}"));
+                None
+            }
+            // A member that a fault keeps away holds the level back. The next round tries again.
+            Err(reason) => {
+                self.findings.say(&format!("the feature level is not raised yet: {reason:#}"));
+                Some(0)
+            }
+        }
+    }
+
     fn start_clients(self: &Arc<Self>, seed: u64, ended: &watch::Receiver<bool>) -> Vec<JoinHandle<()>> {
         let mut tasks = Vec::new();
         for number in 0..CLIENTS {
