@@ -34,6 +34,9 @@ use crate::peer::listen::{FRAME_BYTES_MAX, Listener};
 const PEER_STREAM_WINDOW: u32 = 8 << 20;
 /// HTTP/2 window of a peer's connection, in bytes.
 const PEER_CONNECTION_WINDOW: u32 = 16 << 20;
+/// Number of calls at a time on one connection of a peer or operator. A member has two lanes, a greeting and a snapshot. A stranger
+/// can send up to a frame on each before its greeting is looked at.
+const PEER_STREAMS_MAX: u32 = 16;
 /// Interval of HTTP/2 pings on a silent connection of a peer.
 const PING: Duration = Duration::from_secs(30);
 /// Time within which a ping must be answered; otherwise the connection is closed.
@@ -68,6 +71,7 @@ impl Serving {
             .initial_connection_window_size(PEER_CONNECTION_WINDOW)
             .http2_keepalive_interval(Some(PING))
             .http2_keepalive_timeout(Some(PING_TIMEOUT))
+            .max_concurrent_streams(Some(PEER_STREAMS_MAX))
             .add_service(members)
             .add_service(admin::service(handle.clone(), &config.args, Arc::clone(peers)))
             .serve_with_incoming(incoming(peer));
