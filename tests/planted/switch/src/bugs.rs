@@ -174,6 +174,43 @@ pub const BUGS: &[Bug] = &[
         )],
     },
     Bug {
+        name: "TombstoneFirst",
+        of: "a tombstone is written before a voter confirmed the removal, so that a forged notice ends a member for good",
+        edits: &[engine(
+            "driver/outputs.rs",
+            "            Output::VerifyRemoval => self.peers.verify_removal(),",
+            "            Output::VerifyRemoval if PLANTED => {
+                self.ended = Some(Ended::Removed(self.raft.committed_configuration().1));
+            }
+            Output::VerifyRemoval => self.peers.verify_removal(),",
+        )],
+    },
+    Bug {
+        name: "WritesAheadOfLevel",
+        of: "a leader that proposes to raise the feature level writes the new format before the raise is applied",
+        edits: &[engine(
+            "driver/level.rs",
+            "                let deadline = now.monotonic + RAISE_TIMEOUT;",
+            "                if PLANTED {
+                    self.log_jobs.push(LogJob::Format(Formats::of(to).log));
+                }
+                let deadline = now.monotonic + RAISE_TIMEOUT;",
+        )],
+    },
+    Bug {
+        name: "PurgesAtCapture",
+        of: "raft-engine#288: the log is purged when a snapshot begins, not when it is durable",
+        edits: &[engine(
+            "driver/snapshots.rs",
+            "        state.started = Some(now.monotonic);",
+            "        state.started = Some(now.monotonic);
+        if PLANTED {
+            let first_kept = self.raft.snapshot_taken(meta.last.index);
+            self.log_jobs.push(LogJob::Purge { first_kept });
+        }",
+        )],
+    },
+    Bug {
         name: "ReadDoesNotWait",
         of: "thesis §6.4: a confirmed read does not wait until its index is applied",
         edits: &[engine(
