@@ -85,11 +85,14 @@ impl Admin for AdminService {
             token::require(check)?;
         }
         let is_trusted = check == TokenCheck::Right || status.phase == Phase::Blank;
-        Ok(Response::new(if is_trusted {
-            describe::everything(&status, &self.handle.published())
-        } else {
-            describe::phase_only(&status)
-        }))
+        if !is_trusted {
+            return Ok(Response::new(describe::phase_only(&status)));
+        }
+        let mut described = describe::everything(&status, &self.handle.published());
+        if described.error.is_empty() {
+            described.error = self.handle.unknown().unwrap_or_default();
+        }
+        Ok(Response::new(described))
     }
 
     async fn bootstrap(

@@ -1,37 +1,25 @@
 //! Copies the sources of a crate and plants bugs in the copy, each behind its switch. Owns the text edits that the build
-//! scripts of the crates with bugs share. Does not own the bugs.
+//! scripts of the crates with bugs share. Does not own the bugs, which the build script includes as `bugs`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A change of a file that is a part of a bug.
-pub(crate) struct Edit<'b> {
-    /// Place of the bug in the list, which is the number of its switch.
-    pub(crate) place: usize,
-    /// Name of the bug.
-    pub(crate) bug: &'b str,
-    /// The file, relative to the folder of sources.
-    pub(crate) file: &'b str,
-    /// The former text and the new one.
-    pub(crate) texts: (&'b str, &'b str),
-}
+use crate::bugs::{BUGS, Part};
 
-/// Copies the folder `source` to where cargo expects the output of a build script, and plants every edit. Each is active
-/// while `is_on(place)` of the module `switches` returns true. `list` is the file with the bugs. Both are relative to the
-/// crate whose build script this is. Returns the copy.
-pub(crate) fn plant_all<'b>(
-    source: &str,
-    list: &str,
-    switches: &str,
-    edits: impl IntoIterator<Item = Edit<'b>>,
-) -> PathBuf {
+/// Copies the folder `source` to where cargo expects the output of a build script, and plants those edits of all bugs that
+/// belong to `part`. Each is active while `is_on` of the module `switches` returns true for the bug's place in the list.
+/// `list` is the file with the bugs. Both are relative to the crate whose build script this is. Returns the copy.
+pub(crate) fn plant_all(part: Part, source: &str, list: &str, switches: &str) -> PathBuf {
     let target = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo names a directory"));
-    for read in [source, list, "../planting.rs"] {
+    for read in [source, list, "../planting.rs", "../bug.rs"] {
         println!("cargo:rerun-if-changed={read}");
     }
     copy_crate(Path::new(source), &target);
-    for edit in edits {
-        plant(&target.join(edit.file), edit.bug, edit.texts, &format!("{switches}::is_on({})", edit.place));
+    for (place, bug) in BUGS.iter().enumerate() {
+        for edit in bug.edits.iter().filter(|edit| edit.part == part) {
+            let file = target.join(edit.file);
+            plant(&file, bug.name, (edit.from, edit.to), &format!("{switches}::is_on({place})"));
+        }
     }
     target
 }

@@ -3,7 +3,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use mvcc::View;
+use mvcc::{FeatureLevel, View};
 use object_store::path::Path;
 use object_store::{ObjectStore, PutMode, PutOptions};
 use raft::{EntryId, MemberId};
@@ -83,7 +83,8 @@ async fn look_up(
     cluster: ClusterId,
     key: &Path,
 ) -> Result<Option<FinishedBackup>, ArchiveError> {
-    match read_manifest(access, store, key).await {
+    // The backup of this name is of this cluster, whose level this program supports.
+    match read_manifest(access, store, key, FeatureLevel(u32::MAX)).await {
         Ok(manifest) => {
             manifest.require_cluster(key.as_ref(), cluster)?;
             Ok(Some(FinishedBackup::of(key, &manifest)))
@@ -107,7 +108,7 @@ pub async fn backup(access: &Access, backup: Backup, progress: &Progress) -> Res
         progress.finish(done.size_bytes);
         return Ok(done);
     }
-    let view_to_sum = view.clone();
+    let (view_to_sum, level) = (view.clone(), view.level());
     let sums = tokio::task::spawn_blocking(move || upload::checksums(&view_to_sum, applied.index.0));
     let sums = sums.await.map_err(ArchiveError::member)??;
     let object = Folder::base(sums.summary.revision.0, applied, &sums.sha256);
@@ -132,6 +133,7 @@ pub async fn backup(access: &Access, backup: Backup, progress: &Progress) -> Res
         created_ms: now_ms(),
         member_id: member.to_string(),
         version: PROGRAM_VERSION.to_owned(),
+        feature_level: (level > FeatureLevel::FIRST).then_some(level.0),
         checksum: String::new(),
     };
     publish(access, &store, cluster, &key, manifest).await
@@ -207,6 +209,7 @@ mod tests {
             created_ms: 0,
             member_id: "1".into(),
             version: PROGRAM_VERSION.into(),
+            feature_level: None,
             checksum: String::new(),
         }
     }

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use bytes::{Buf, Bytes};
 use futures::StreamExt as _;
+use mvcc::FeatureLevel;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use sha2::{Digest, Sha256};
@@ -19,14 +20,15 @@ use crate::store::Access;
 /// Number of chunks requested at the same time.
 const CHUNKS_IN_FLIGHT: usize = 4;
 
-/// Reads a manifest and verifies its checksum.
+/// Reads a manifest and verifies its checksum. `supports` is the highest feature level of which this program can read a backup.
 ///
 /// # Errors
-/// Returns an error if the manifest cannot be read, or is damaged.
+/// Returns an error if the manifest cannot be read, is damaged, or is of a higher level.
 pub(super) async fn read_manifest(
     access: &Access,
     store: &dyn ObjectStore,
     key: &Path,
+    supports: FeatureLevel,
 ) -> Result<Manifest, ArchiveError> {
     let interpret = |error| access.interpret(&error);
     let found = store.get(key).await.map_err(interpret)?;
@@ -36,7 +38,7 @@ pub(super) async fn read_manifest(
             format!("{} bytes are too many for a manifest", found.meta.size),
         ));
     }
-    Manifest::decode(key.as_ref(), &found.bytes().await.map_err(interpret)?)
+    Manifest::decode(key.as_ref(), &found.bytes().await.map_err(interpret)?, supports)
 }
 
 /// Fetches the image that a manifest names, and sends its chunks to `to` in order. On success, all chunks were sent,

@@ -4,6 +4,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+use mvcc::FeatureLevel;
 use object_store::client::HttpError;
 use storage::ClusterId;
 
@@ -69,6 +70,18 @@ pub enum ArchiveError {
         /// Cluster in the request.
         expected: ClusterId,
     },
+    /// A newer program wrote the backup, of a cluster whose feature level this program does not support.
+    #[error(
+        "{key} is a backup at feature level {level}, this program supports {supports}: restore it with a newer version"
+    )]
+    BackupTooNew {
+        /// Key of the manifest.
+        key: String,
+        /// Feature level of the backup.
+        level: FeatureLevel,
+        /// Highest level that this program supports.
+        supports: FeatureLevel,
+    },
     /// The request is invalid.
     #[error("{0}")]
     Invalid(String),
@@ -91,7 +104,8 @@ impl ArchiveError {
             Self::CredentialsMissing { .. } => "CredentialsMissing",
             Self::BucketMissing { .. } => "BucketMissing",
             Self::BackupNotFound { .. } => "BackupNotFound",
-            Self::BackupCorrupt { .. } => "BackupCorrupt",
+            // Both are cured by another backup only, or by a newer program, which the sentence says.
+            Self::BackupCorrupt { .. } | Self::BackupTooNew { .. } => "BackupCorrupt",
             Self::BackupForeign { .. } => "BackupForeign",
             Self::Invalid(_) => "Invalid",
             Self::MemberFailed { .. } => "MemberFailed",

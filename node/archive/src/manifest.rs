@@ -2,6 +2,7 @@
 //! image. Owns the manifest's format, which `node/docs/archive_layout.md` documents, and its checks. Does not own its
 //! transfer (`backup.rs`, `download.rs`).
 
+use mvcc::FeatureLevel;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use storage::ClusterId;
@@ -48,6 +49,10 @@ pub(super) struct Manifest {
     pub(super) member_id: String,
     /// Version of the program of the member that wrote the backup.
     pub(super) version: String,
+    /// Feature level of the cluster at the backup, if it is above the first: a program of the first level refuses a manifest
+    /// with this field, and can read no image of a higher level anyway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) feature_level: Option<u32>,
     /// SHA-256 of this manifest, encoded as compact JSON with an empty `checksum`; 64 hexadecimal digits.
     pub(super) checksum: String,
 }
@@ -59,11 +64,12 @@ pub(super) enum Kind {
     Full,
 }
 
-/// The field of a manifest that shows whether this program can read the other fields.
+/// The fields of a manifest that show whether this program can read the other fields.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Version {
     format_version: u32,
+    feature_level: Option<u32>,
 }
 
 /// Returns the bytes in hexadecimal.
@@ -92,11 +98,13 @@ impl Manifest {
         Ok(bytes)
     }
 
-    /// Decodes a manifest and verifies its checksum.
+    /// Decodes a manifest and verifies its checksum. `supports` is the highest feature level of which this program can read a
+    /// backup.
     ///
     /// # Errors
-    /// Returns [`ArchiveError::BackupCorrupt`] if the manifest is damaged, or has an unknown version.
-    pub(super) fn decode(key: &str, bytes: &[u8]) -> Result<Self, ArchiveError> {
+    /// Returns [`ArchiveError::BackupCorrupt`] if the manifest is damaged, or has an unknown version, and
+    /// [`ArchiveError::BackupTooNew`] if it is of a higher level.
+    pub(super) fn decode(key: &str, bytes: &[u8], supports: FeatureLevel) -> Result<Self, ArchiveError> {
         let version: Version = serde_json::from_slice(bytes)
             .map_err(|reason| ArchiveError::corrupt(key, format!("it is not a manifest: {reason}")))?;
         if version.format_version != FORMAT_VERSION {
@@ -107,6 +115,10 @@ impl Manifest {
                     "format version {found} is unknown to this version of raft-node, which reads version {FORMAT_VERSION}"
                 ),
             ));
+        }
+        // A higher level may add fields, so the level comes first.
+        if let Some(level) = version.feature_level.map(FeatureLevel).filter(|level| *level > supports) {
+            return Err(ArchiveError::BackupTooNew { key: key.to_owned(), level, supports });
         }
         let manifest: Self = serde_json::from_slice(bytes)
             .map_err(|reason| ArchiveError::corrupt(key, format!("it is not a manifest: {reason}")))?;
@@ -159,21 +171,45 @@ mod tests {
             created_ms: 2,
             member_id: "a".into(),
             version: "0.1.0".into(),
+            feature_level: None,
             checksum: String::new(),
         }
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Manifest, ArchiveError> {
+        Manifest::decode("k", bytes, FeatureLevel(2))
+    }
+
+    /// A program of the first level refuses unknown fields.
+    #[test]
+    fn the_level_is_written_only_above_the_first() {
+        let text = |feature_level| {
+            let bytes = Manifest { feature_level, ..manifest() }.encode().expect("a manifest can be encoded");
+            String::from_utf8(bytes).expect("JSON")
+        };
+        assert!(!text(None).contains("featureLevel"), "{}", text(None));
+        assert_eq!(decode(text(Some(2)).as_bytes()).expect("it is supported").feature_level, Some(2));
+    }
+
+    #[test]
+    fn a_backup_of_a_higher_level_is_refused_by_name_whatever_else_it_holds() {
+        let text = r#"{"formatVersion": 1, "featureLevel": 3, "other": true}"#;
+        let error = decode(text.as_bytes()).expect_err("it is too new");
+        let expected = "k is a backup at feature level 3, this program supports 2: restore it with a newer version";
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]
     fn a_manifest_decodes_to_what_was_encoded() {
         let bytes = manifest().encode().expect("a manifest can be encoded");
-        let read = Manifest::decode("k", &bytes).expect("what was written");
+        let read = decode(&bytes).expect("what was written");
         assert_eq!(Manifest { checksum: String::new(), ..read }, manifest());
     }
 
     #[test]
     fn chunks_that_memory_might_not_hold_are_refused() {
         let huge = |chunk_bytes| Manifest { size_bytes: 2 * chunk_bytes, chunk_bytes, ..manifest() }.encode();
-        let read = |chunk_bytes| Manifest::decode("k", &huge(chunk_bytes).expect("it can be encoded"));
+        let read = |chunk_bytes| decode(&huge(chunk_bytes).expect("it can be encoded"));
         assert!(read(CHUNK_BYTES_MAX).is_ok());
         let refusal = read(CHUNK_BYTES_MAX + 1).unwrap_err().to_string();
         assert!(refusal.contains("larger than 67108864 bytes"), "{refusal}");
@@ -185,7 +221,7 @@ mod tests {
         for at in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 1;
-            if let Ok(read) = Manifest::decode("k", &damaged) {
+            if let Ok(read) = decode(&damaged) {
                 assert_eq!(Manifest { checksum: String::new(), ..read }, manifest(), "byte {at}: white space only");
             }
         }
@@ -194,7 +230,7 @@ mod tests {
     #[test]
     fn the_error_of_an_unknown_format_names_the_version() {
         let text = r#"{"formatVersion": 2, "other": true}"#;
-        let error = Manifest::decode("k", text.as_bytes()).expect_err("unknown");
+        let error = decode(text.as_bytes()).expect_err("unknown");
         assert!(error.to_string().contains("format version 2"), "{error}");
         assert_eq!(error.cause(), "BackupCorrupt");
     }

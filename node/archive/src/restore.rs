@@ -5,8 +5,8 @@
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::sync::Arc;
 
-use mvcc::Revision;
 use mvcc::image::{BumpedHistory, ImageFormat, LoadedImage};
+use mvcc::{FeatureLevel, Revision};
 use raft::{Configuration, EntryId, Index, MemberId, MemberInfo, SnapshotMeta, Term};
 use storage::{ClusterId, Snapshots};
 use tokio::sync::mpsc;
@@ -38,6 +38,8 @@ pub struct Restore {
     pub member: MemberId,
     /// Name and URLs of the only voter of the new cluster.
     pub own: MemberInfo,
+    /// Highest feature level that this program supports. A backup of a higher level is refused before it is downloaded.
+    pub supports: FeatureLevel,
 }
 
 /// Snapshot made from a backup, ready for [`storage::Storage::bootstrap`].
@@ -68,7 +70,7 @@ pub async fn restore(
     let manifest_key = key(restore.manifest.trim_start_matches('/'))?;
     let folder = folder_of(&manifest_key)
         .ok_or_else(|| ArchiveError::Invalid(format!("{manifest_key} is not the key of a manifest")))?;
-    let manifest = read_manifest(access, &store, &manifest_key).await?;
+    let manifest = read_manifest(access, &store, &manifest_key, restore.supports).await?;
     manifest.require_cluster(manifest_key.as_ref(), restore.source)?;
     let object = folder.object(&manifest.object)?;
 

@@ -18,12 +18,14 @@ use archive::{
 };
 use dev_cluster::PATIENCE;
 use gate::Gate;
-use mvcc::{Put, Range, RangeError, Revision, Store, View};
+use mvcc::{FeatureLevel, Put, Range, RangeError, Revision, Store, View};
 use raft::{EntryId, HardState, Index, IoId, MemberId, MemberInfo, Persist, Term};
 use s3::Server;
 use storage::{ClusterId, ClusterIdentity, FileDisk, Options, Start, Storage};
 
 const CLUSTER: ClusterId = ClusterId([0xC1; 16]);
+/// Above the level of every backup of these tests.
+const SUPPORTS: FeatureLevel = FeatureLevel(2);
 const MEMBER: MemberId = MemberId(0xA11CE);
 const APPLIED: EntryId = EntryId { term: Term(3), index: Index(77) };
 
@@ -102,7 +104,8 @@ impl Volume {
     }
 
     async fn restore(&self, access: &Access, manifest: &str, source: ClusterId) -> Result<Restored, ArchiveError> {
-        let request = Restore { manifest: manifest.into(), source, member: MemberId(0xB0B), own: own() };
+        let request =
+            Restore { manifest: manifest.into(), source, member: MemberId(0xB0B), own: own(), supports: SUPPORTS };
         restore(access, request, self.storage.snapshots(), &Progress::default()).await
     }
 
@@ -339,7 +342,7 @@ async fn an_upload_or_download_that_a_server_failure_interrupts_can_be_repeated(
     let attempt = tokio::spawn({
         let (access, progress, manifest) = (half, progress.clone(), done.manifest.clone());
         let snapshots = volume.storage.snapshots().clone();
-        let request = Restore { manifest, source: CLUSTER, member: MemberId(0xB0B), own: own() };
+        let request = Restore { manifest, source: CLUSTER, member: MemberId(0xB0B), own: own(), supports: SUPPORTS };
         async move { restore(&access, request, &snapshots, &progress).await }
     });
     under_way(&progress).await;

@@ -47,6 +47,12 @@ impl Handle {
         self.shared.member
     }
 
+    /// What another member has sent of late that this program does not know.
+    #[must_use]
+    pub fn unknown(&self) -> Option<String> {
+        self.shared.unknown(std::time::Instant::now())
+    }
+
     /// Commits a command and applies it on this member. A caller that drops the future loses the answer but does not withdraw the
     /// command.
     ///

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use mvcc::{FeatureLevel, Revision, Store};
@@ -17,6 +18,9 @@ use crate::propose::admission::Admission;
 use crate::published::Published;
 use crate::reply::{ReplyLaneId, ReplyLanes};
 use crate::status::Status;
+
+/// Time for which a message that this program does not know is shown. A newer member repeats what it sends far more often.
+const UNKNOWN_SHOWN: Duration = Duration::from_secs(60);
 
 /// The state of one member that more than one thread needs. The program holds a reference to report events from outside the
 /// engine; callers hold a [`crate::handle::Handle`] instead.
@@ -33,8 +37,9 @@ pub struct Shared {
     pub(crate) status: ArcSwap<Status>,
     pub(crate) published: ArcSwap<Published>,
     pub(crate) draining: AtomicBool,
-    /// What another member has sent that this program does not know; `None` if there was nothing like it.
-    pub(crate) unknown: ArcSwapOption<String>,
+    /// What another member has sent that this program does not know, and when it was noted; `None` if there was nothing
+    /// like it.
+    unknown: ArcSwapOption<(String, Instant)>,
     /// SHA-256 of the cluster's token; `None` while the member is blank.
     pub(crate) token: ArcSwapOption<[u8; 32]>,
     pub(crate) lifecycle: mpsc::Sender<Lifecycle>,
@@ -109,10 +114,18 @@ impl Shared {
         self.status.load_full()
     }
 
-    /// Notes what another member has sent that this program does not know. Status reports show it until the process
-    /// ends.
+    /// Notes what another member has sent that this program does not know.
     pub fn note_unknown(&self, what: String) {
-        self.unknown.store(Some(Arc::new(what)));
+        self.unknown.store(Some(Arc::new((what, Instant::now()))));
+    }
+
+    /// What another member has sent that this program does not know, if it was noted within [`UNKNOWN_SHOWN`] before `now`.
+    /// It ends by itself, because a caller that is not authenticated may have sent it.
+    #[must_use]
+    pub fn unknown(&self, now: Instant) -> Option<String> {
+        let noted = self.unknown.load_full()?;
+        let (what, at) = &*noted;
+        (now.saturating_duration_since(*at) < UNKNOWN_SHOWN).then(|| what.clone())
     }
 
     /// Replaces the status by the result of `update`. While the driver runs, the driver overwrites the status with its own
@@ -175,5 +188,23 @@ impl Shared {
     /// Asks the core's thread to end.
     pub fn stop_core(&self) {
         self.inbox.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observer::Unobserved;
+    use crate::status::Phase;
+
+    #[test]
+    fn what_is_not_known_is_shown_for_a_minute() {
+        let status = Status::idle(MemberId(1), "demo-1".to_owned(), Phase::Member);
+        let shared = Shared::new(status, None, 1, mpsc::channel(1).0, Box::new(Unobserved));
+        assert_eq!(shared.unknown(Instant::now()), None);
+        shared.note_unknown("news".to_owned());
+        let now = Instant::now();
+        assert_eq!(shared.unknown(now).as_deref(), Some("news"));
+        assert_eq!(shared.unknown(now + UNKNOWN_SHOWN), None);
     }
 }

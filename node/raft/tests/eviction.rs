@@ -100,6 +100,23 @@ fn a_member_gets_a_snapshot_instead_of_unreadable_entries() {
     assert!(solo.raft.progress()[&id(3)].snapshotting);
 }
 
+/// The snapshot that the driver had may end in the unreadable part of the log. The leader then asks for a later one, which
+/// the driver takes of its applied state, so the member gets past that part; nothing is read twice.
+#[test]
+fn a_snapshot_that_ends_among_unreadable_entries_is_followed_by_a_later_one() {
+    let (mut solo, _) = forgetful(3);
+    lags(&mut solo);
+    let offer = |at_least| Output::SendSnapshot { to: id(3), term: Term(1), at_least: Index(at_least) };
+    assert_eq!(answers(&mut solo, 2, Err(Unreadable)), [offer(2)]);
+    for (installed, next) in [(2, 3), (4, 5)] {
+        assert_eq!(reads(&solo.waits(1)), [], "nothing is read while a snapshot is under way");
+        assert_eq!(reads(&solo.acknowledged_by(3, installed)), [(3, next, next + 1)]);
+        assert_eq!(answers(&mut solo, next, Err(Unreadable)), [offer(next)]);
+    }
+    assert_eq!(reads(&solo.acknowledged_by(3, 6)), [], "the member holds the whole log");
+    assert!(!solo.raft.progress()[&id(3)].snapshotting);
+}
+
 #[test]
 fn the_reads_under_way_are_bounded() {
     let (mut solo, _) = forgetful(5);

@@ -1,9 +1,9 @@
 //! Exhaustive search of small worlds: every order of events within the bounds of each world. The events: messages
-//! arrive, are duplicated or are lost; writes finish; members crash; snapshots are taken, sent and installed; clocks
-//! advance; election timeouts pass. Every member runs the shipped core. A depth-first search visits every state once,
-//! and checks the properties of figure 3.2 of the Raft thesis in each state. A world has three members, two terms and
-//! at most one reconfiguration. Owns the worlds that a test run searches. Does not own their bounds (`worlds.rs`) or the
-//! events of a state (`state.rs`).
+//! arrive, are duplicated or are lost; writes finish; members crash; snapshots are taken, sent and installed; entries
+//! are read back; notices of a removal are forged and verified; clocks advance; election timeouts pass. Every member
+//! runs the shipped core. A depth-first search visits every state once, and checks the properties of figure 3.2 of the
+//! Raft thesis in each state. A world has three members, two or three terms and at most one reconfiguration. Owns the
+//! worlds that a test run searches. Does not own their bounds (`worlds.rs`) or the events of a state (`state.rs`).
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // The core must not read a clock, but this test may.
 
 use std::collections::BTreeSet;
@@ -28,6 +28,10 @@ mod in_flight;
 mod member;
 #[path = "small_worlds/opening.rs"]
 mod opening;
+#[path = "small_worlds/read_back.rs"]
+mod read_back;
+#[path = "small_worlds/removal.rs"]
+mod removal;
 #[path = "small_worlds/search.rs"]
 mod search;
 #[path = "small_worlds/snapshots.rs"]
@@ -104,6 +108,19 @@ mod small {
     #[test]
     fn a_snapshot_a_joint_change_that_replaces_a_voter() {
         report_installs(worlds::SNAPSHOT_AND_CHANGE);
+    }
+
+    #[test]
+    fn a_voter_is_removed_a_forged_notice() {
+        let coverage = report(worlds::REMOVAL);
+        assert!(coverage.removals > 0, "no member is removed: the bounds are too narrow");
+        assert!(coverage.cut_off > 0 && coverage.contained > 0, "no notice is refuted: the bounds are too narrow");
+    }
+
+    #[test]
+    fn an_entry_that_is_read_back() {
+        let coverage = report(worlds::READ_BACK);
+        assert!(coverage.reads_back > 1, "no entry is read back twice: the bounds are too narrow");
     }
 
     #[test]
@@ -263,6 +280,13 @@ mod the_search {
     #[test]
     fn a_lease_longer_than_the_election_timeout_allows_is_found() {
         find_lease(Bounds { flaw: Flaw::LeaseTooLong, ..worlds::LEASE_AND_DRIFT });
+    }
+
+    /// The planted flaw: a notice counts as proof of a removal.
+    #[test]
+    fn a_notice_that_is_believed_is_found() {
+        let violation = find(Bounds { flaw: Flaw::TrustsNotices, ..worlds::REMOVAL });
+        assert!(violation.what.contains("no committed configuration removed it"), "{violation}");
     }
 
     /// Clocks that drift one step beyond the bound break a lease, so the bound is not stricter than necessary. A machine

@@ -117,7 +117,8 @@ impl Archive {
     ) -> RestoreParameters {
         let access = Access { store, credentials: self.restore_credentials.clone(), timeouts: Timeouts::TRANSFER };
         let progress = Progress::default();
-        let restore = Restore { manifest: manifest.clone(), source, member: join.member, own: join.info.clone() };
+        let (member, own, supports) = (join.member, join.info.clone(), engine::level::SUPPORTED);
+        let restore = Restore { manifest: manifest.clone(), source, member, own, supports };
         let reported = progress.clone();
         RestoreParameters {
             join,

@@ -18,7 +18,9 @@ use crate::peer::{Peers, greet};
 const STREAM_WINDOW: u32 = 8 << 20;
 /// HTTP/2 window of a connection, in bytes.
 const CONNECTION_WINDOW: u32 = 16 << 20;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time limit of an attempt to connect. It is at most the kernel's first retransmission of a lost packet (1 s), so that an
+/// attempt which began while the network was cut is given up soon after the cut ends; members are far nearer than this.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// Interval of pings, and time limit for the answer to a ping. A broken network is therefore detected within twice this
 /// value.
 const PING: Duration = Duration::from_secs(2);
@@ -93,10 +95,11 @@ pub(crate) async fn keep(peers: Arc<Peers>, to: MemberId, lane: Arc<Lane>) {
         while lane.is_empty() {
             lane.messages_wait.notified().await;
         }
+        let began = tokio::time::Instant::now();
         match send_messages(&peers, to, &lane).await {
             Ok(()) => back_off = BackOff::default(),
             Err(Broken { reason, lived }) => {
-                let wait = back_off.after(lived);
+                let wait = back_off.after(lived, began.elapsed());
                 if lived >= ACCEPTED_AFTER {
                     peers.metrics.peer_disconnected();
                     tracing::info!(%to, %reason, "the connection to a member broke");
@@ -111,21 +114,22 @@ pub(crate) async fn keep(peers: Arc<Peers>, to: MemberId, lane: Arc<Lane>) {
     }
 }
 
-/// The wait before the next attempt to connect. It grows until a connection was accepted.
+/// The wait before the next attempt to connect. It grows until a connection was accepted. An attempt that timed out has
+/// waited already: a network that drops packets then costs no more after it is whole than one attempt.
 #[derive(Debug, Default)]
 struct BackOff {
     failed: u32,
 }
 
 impl BackOff {
-    /// Returns the wait after a connection that lived for the given time.
-    fn after(&mut self, lived: Duration) -> Duration {
+    /// Returns the wait after an attempt that took the given time, and whose connection lived for `lived`.
+    fn after(&mut self, lived: Duration, took: Duration) -> Duration {
         if lived >= ACCEPTED_AFTER {
             self.failed = 0;
         }
         let wait = BACK_OFF_MIN * 2u32.saturating_pow(self.failed);
         self.failed = self.failed.saturating_add(1);
-        wait.min(BACK_OFF_MAX)
+        if took >= CONNECT_TIMEOUT { BACK_OFF_MIN } else { wait.min(BACK_OFF_MAX) }
     }
 }
 
@@ -173,11 +177,28 @@ mod tests {
     fn the_wait_grows_until_a_connection_was_accepted() {
         let mut back_off = BackOff::default();
         let refused_at_once = Duration::from_millis(2);
-        let waits: Vec<u128> = (0..8).map(|_| back_off.after(refused_at_once).as_millis()).collect();
+        let waits: Vec<u128> = (0..8).map(|_| back_off.after(refused_at_once, refused_at_once).as_millis()).collect();
         assert_eq!(waits, [50, 100, 200, 400, 800, 1_000, 1_000, 1_000]);
-        assert_eq!(back_off.after(Duration::from_secs(60)), BACK_OFF_MIN);
-        assert_eq!(back_off.after(Duration::ZERO), 2 * BACK_OFF_MIN);
+        let minute = Duration::from_secs(60);
+        assert_eq!(back_off.after(minute, minute), BACK_OFF_MIN);
+        assert_eq!(back_off.after(Duration::ZERO, Duration::ZERO), 2 * BACK_OFF_MIN);
         back_off.failed = u32::MAX;
-        assert_eq!(back_off.after(Duration::ZERO), BACK_OFF_MAX);
+        assert_eq!(back_off.after(Duration::ZERO, Duration::ZERO), BACK_OFF_MAX);
+    }
+
+    /// A network drops packets until some time. The attempt that begins first after that succeeds; all before it time out.
+    #[tokio::test(start_paused = true)]
+    async fn a_member_is_connected_soon_after_a_cut_ends() {
+        for cut in (100..6_000).step_by(70).map(Duration::from_millis) {
+            let (began, mut back_off) = (tokio::time::Instant::now(), BackOff::default());
+            while began.elapsed() < cut {
+                let attempt = tokio::time::Instant::now();
+                let dropped = tokio::time::timeout(CONNECT_TIMEOUT, std::future::pending::<()>()).await;
+                assert!(dropped.is_err());
+                tokio::time::sleep(back_off.after(Duration::ZERO, attempt.elapsed())).await;
+            }
+            let late = began.elapsed() - cut;
+            assert!(late <= Duration::from_millis(550), "{late:?} after a cut of {cut:?}");
+        }
     }
 }

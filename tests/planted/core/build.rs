@@ -8,12 +8,8 @@ mod planting;
 #[expect(unreachable_pub, dead_code, reason = "the crate exports them with their documentation")]
 mod bugs;
 
-use planting::Edit;
+use bugs::Part;
 
 fn main() {
-    let edits = bugs::BUGS.iter().enumerate().flat_map(|(place, bug)| {
-        let edits = bug.edits.iter();
-        edits.map(move |edit| Edit { place, bug: bug.name, file: edit.file, texts: (edit.from, edit.to) })
-    });
-    planting::plant_all("../../../node/raft/src", "src/bugs.rs", "crate::switch", edits);
+    planting::plant_all(Part::Core, "../../../node/raft/src", "src/bugs.rs", "crate::switch");
 }

@@ -2,7 +2,9 @@
 //! budget is about four times the number of seeds needed when the bug was planted, and at least twenty.
 
 use planted_bugs::cores::sabotage::Sabotage;
-use raft::bugs::BUGS;
+
+use crate::small_worlds::bounds::Bounds;
+use crate::small_worlds::worlds;
 
 /// Place where a bug is planted.
 #[derive(Clone, Copy)]
@@ -26,6 +28,18 @@ pub(crate) enum Hunt {
     Deposed,
     /// Clusters in which the lease and the election timeout of the leader differ from those of its followers.
     RolledLease,
+    /// Every order of events in a small world.
+    SmallWorld(SmallWorld),
+}
+
+/// A small world (`node/raft/tests/small_worlds`), in which the search must find a violation.
+#[derive(Clone, Copy)]
+pub(crate) struct SmallWorld {
+    pub(crate) bounds: Bounds,
+    /// Text that the description of the violation contains.
+    pub(crate) part: &'static str,
+    /// The property that is violated.
+    pub(crate) invariant: &'static str,
 }
 
 /// A planted bug, and the kind of run in which it must be detected.
@@ -34,19 +48,11 @@ pub(crate) struct Mutant {
     pub(crate) name: &'static str,
     pub(crate) plant: Plant,
     pub(crate) hunt: Hunt,
-    /// Number of seeds, or cases, within which the bug must be detected.
+    /// Number of seeds, cases or states of a small world within which the bug must be detected.
     pub(crate) budget: u64,
 }
 
 impl Mutant {
-    /// The implementation that had the bug, or the rule that the bug breaks.
-    pub(crate) fn of(&self) -> &'static str {
-        match self.plant {
-            Plant::Core => BUGS.iter().find(|bug| bug.name == self.name).map_or("", |bug| bug.of),
-            Plant::Around(sabotage) => sabotage.of(),
-        }
-    }
-
     const fn hunted_by(self, hunt: Hunt) -> Self {
         Self { hunt, ..self }
     }
@@ -58,6 +64,16 @@ const fn core(name: &'static str, budget: u64) -> Mutant {
 
 const fn around(name: &'static str, sabotage: Sabotage, budget: u64) -> Mutant {
     Mutant { name, plant: Plant::Around(sabotage), hunt: Hunt::Life, budget }
+}
+
+const fn in_removals() -> Hunt {
+    let invariant = "a member that is cut off does not campaign";
+    Hunt::SmallWorld(SmallWorld { bounds: worlds::REMOVAL, part: "reaches no voter", invariant })
+}
+
+const fn in_read_backs() -> Hunt {
+    let invariant = "state machine safety";
+    Hunt::SmallWorld(SmallWorld { bounds: worlds::READ_BACK, part: "is applied at the index where", invariant })
 }
 
 /// All planted bugs. The bugs that other implementations had are listed first.
@@ -114,4 +130,6 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     core("StampsFollowTheWallClock", 20),
     core("EvictsUndurable", 20),
     core("DoubledProposalsHappenTwice", 20),
+    core("CampaignsCutOff", 20_000).hunted_by(in_removals()),
+    core("SendsWhatItRead", 150_000).hunted_by(in_read_backs()),
 ];

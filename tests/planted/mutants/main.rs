@@ -2,27 +2,21 @@
 //! the runs with planted bugs, and checks that the kill table in `tests/README.md` shows their results.
 //! `UPDATE=1 cargo test -p planted-bugs` writes the table; `BUG=name` plants only one bug.
 
+mod hunts;
 mod list;
+mod small_worlds;
 mod table;
 
-use std::num::NonZeroUsize;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-
-use list::{Hunt, MUTANTS, Mutant, Plant};
+use hunts::{Caught, Hunted};
+use list::{Hunt, MUTANTS, Mutant, Plant, SmallWorld};
 use planted_bugs::cases::{deposed, links, rolled_lease, stalled_disk};
 use planted_bugs::cores::Options;
 use planted_bugs::cores::run::{judge, run};
 use planted_bugs::invariant::{Checked, Violation};
+use raft::bugs::BUGS;
+use small_worlds::bounds::Bounds;
+use small_worlds::search;
 use world::seed::Seed;
-use world::settings;
-
-/// How a planted bug was detected.
-struct Caught {
-    invariant: &'static str,
-    seeds: u64,
-}
 
 /// Runs one seed or case with the bug planted.
 fn attempt(mutant: &Mutant, case: u64) -> Checked {
@@ -39,68 +33,55 @@ fn attempt(mutant: &Mutant, case: u64) -> Checked {
         Hunt::Deposed => deposed::try_case(case, sabotage),
         Hunt::RolledLease => rolled_lease::try_case(case, sabotage),
         Hunt::StalledDisk => stalled_disk::try_case(case),
+        Hunt::SmallWorld(_) => Ok(()),
     }
 }
 
-fn hunt(mutant: &Mutant) -> Option<Caught> {
-    let core = matches!(mutant.plant, Plant::Core).then_some(mutant.name);
-    raft::switch::plant(core);
-    let caught = (0..mutant.budget).find_map(|case| {
-        let Violation { invariant, seen } = attempt(mutant, case).err()?;
-        println!("{}: seed {case}: {invariant}: {seen}", mutant.name);
-        Some(Caught { invariant, seeds: case + 1 })
-    });
-    raft::switch::plant(None);
-    if caught.is_none() {
-        println!("{}: not caught", mutant.name);
-    }
-    caught
+/// Explores a small world with the bug planted. The number of seeds is the number of states that were visited.
+fn explore(SmallWorld { bounds, part, invariant }: SmallWorld, budget: u64) -> Option<Caught> {
+    let bounds = Bounds { states_max: budget as usize, ..bounds };
+    let violation = search::explore(&bounds).err()?;
+    violation.what.contains(part).then(|| Caught {
+        invariant,
+        seeds: violation.states as u64,
+        seen: violation.to_string(),
+    })
 }
 
-fn hunt_all(mutants: &[Mutant]) -> Vec<Option<Caught>> {
-    let next = AtomicUsize::new(0);
-    let results = Mutex::new(mutants.iter().map(|_| None).collect::<Vec<Option<Caught>>>());
-    let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    thread::scope(|scope| {
-        for _ in 0..processors {
-            scope.spawn(|| {
-                while let Some(place) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|at| *at < mutants.len()) {
-                    let caught = hunt(&mutants[place]);
-                    results.lock().expect("no holder of this lock panics")[place] = caught;
-                }
-            });
+impl Hunted for Mutant {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn of(&self) -> &'static str {
+        match self.plant {
+            Plant::Core => BUGS.iter().find(|bug| bug.name == self.name).map_or("", |bug| bug.of),
+            Plant::Around(sabotage) => sabotage.of(),
         }
-    });
-    results.into_inner().expect("no holder of this lock panics")
+    }
+
+    fn budget(&self) -> u64 {
+        self.budget
+    }
+
+    fn hunt(&self) -> Option<Caught> {
+        let core = matches!(self.plant, Plant::Core).then_some(self.name);
+        raft::switch::plant(core);
+        let caught = match self.hunt {
+            Hunt::SmallWorld(world) => explore(world, self.budget),
+            _ => hunts::by_seeds(self.budget, |case| {
+                let Violation { invariant, seen } = attempt(self, case).err()?;
+                Some((invariant, seen))
+            }),
+        };
+        raft::switch::plant(None);
+        caught
+    }
 }
 
 #[test]
 fn every_planted_bug_is_caught_within_its_budget() {
-    let only = settings::bugs();
-    let chosen: Vec<Mutant> = MUTANTS
-        .iter()
-        .filter(|mutant| only.as_deref().is_none_or(|names| names.split(',').any(|n| n == mutant.name)))
-        .copied()
-        .collect();
-    assert!(!chosen.is_empty(), "unknown planted bug: {only:?}");
-    let results = hunt_all(&chosen);
-    let survivors: Vec<String> = chosen
-        .iter()
-        .zip(&results)
-        .filter(|(_, caught)| caught.is_none())
-        .map(|(mutant, _)| format!("{} within {}", mutant.name, mutant.budget))
-        .collect();
-    assert!(survivors.is_empty(), "not caught: {survivors:?}");
-    if only.is_none() {
-        let rows = chosen.iter().zip(results.iter().flatten()).map(|(mutant, caught)| table::Row {
-            name: mutant.name,
-            of: mutant.of(),
-            invariant: caught.invariant,
-            seeds: caught.seeds,
-            budget: mutant.budget,
-        });
-        table::settle(&rows.collect::<Vec<_>>());
-    }
+    hunts::catch_all(MUTANTS);
 }
 
 /// With all bugs switched off, the copy of the core behaves like the shipped core, so no seed fails.
@@ -115,7 +96,7 @@ fn no_seed_fails_without_a_planted_bug() {
 #[test]
 fn every_bug_is_hunted_once() {
     let hunted = |name: &str| MUTANTS.iter().filter(|mutant| mutant.name == name).count();
-    for bug in raft::bugs::BUGS {
+    for bug in BUGS {
         assert_eq!(hunted(bug.name), 1, "{} must be in the list of hunts once", bug.name);
     }
     for sabotage in planted_bugs::cores::sabotage::Sabotage::ALL {

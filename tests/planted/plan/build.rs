@@ -8,14 +8,10 @@ mod planting;
 #[expect(unreachable_pub, dead_code, reason = "the crate with the planner exports them with their documentation")]
 mod bugs;
 
-use planting::Edit;
+use bugs::Part;
 
 fn main() {
-    let edits = bugs::BUGS.iter().enumerate().flat_map(|(place, bug)| {
-        let edits = bug.edits.iter().filter(|edit| edit.part == bugs::Part::Planner);
-        edits.map(move |edit| Edit { place, bug: bug.name, file: edit.file, texts: (edit.from, edit.to) })
-    });
-    let copy = planting::plant_all("../../../operator/plan/src", "src/bugs.rs", "crate::switch", edits);
+    let copy = planting::plant_all(Part::Planner, "../../../operator/plan/src", "src/bugs.rs", "crate::switch");
     // The world must notice a bug by itself, therefore the planner's own assertions are off while a bug is on.
     let check = "    Finished { valid: &valid, observed, roster: &roster, identity, actions }.check();";
     let guarded = format!("    if !PLANTED {{\n    {check}\n    }}");

@@ -8,12 +8,8 @@ mod planting;
 #[expect(unreachable_pub, dead_code, reason = "the crate with the switch exports them with their documentation")]
 mod bugs;
 
-use planting::Edit;
+use bugs::Part;
 
 fn main() {
-    let edits = bugs::BUGS.iter().enumerate().flat_map(|(place, bug)| {
-        let edits = bug.edits.iter().filter(|edit| edit.part == bugs::Part::Storage);
-        edits.map(move |edit| Edit { place, bug: bug.name, file: edit.file, texts: (edit.from, edit.to) })
-    });
-    planting::plant_all("../../../node/storage/src", "../switch/src/bugs.rs", "planted_switch", edits);
+    planting::plant_all(Part::Storage, "../../../node/storage/src", "../switch/src/bugs.rs", "planted_switch");
 }

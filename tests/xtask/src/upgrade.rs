@@ -23,7 +23,7 @@ const PLANNED_GAP: Duration = Duration::from_secs(1);
 /// Maximum duration of one change of all members.
 const CHANGE: Duration = Duration::from_secs(300);
 const NAMESPACE: &str = "raft-upgrade";
-const STEPS: usize = 10;
+const STEPS: usize = 11;
 
 /// The commit to upgrade from.
 #[derive(Args)]
@@ -69,7 +69,8 @@ fn on_the_cluster(place: &Place, steps: &Steps) -> Result<()> {
     let single = RaftCluster::named(&place.kubernetes, "single");
     create(place, [(&demo, 3), (&single, 1)], steps)?;
     let traffic = Traffic::start(&place.kubernetes, "localhost/traffic:dev", &demo.endpoint(), 2)?;
-    upgrade(place, &demo, &single, &traffic, steps)
+    upgrade(place, &demo, &single, &traffic, steps)?;
+    refuse_former(place, &single, steps)
 }
 
 fn prepare(arguments: &Arguments, steps: &Steps) -> Result<Place> {
@@ -164,6 +165,37 @@ fn upgrade(
         single.await_members(3, 0, CHANGE)?;
         demo.scale(1)?;
         demo.await_members(1, 0, CHANGE).map(drop)
+    })
+}
+
+/// Names the earlier image again, whose program cannot read what the raised feature level lets members write.
+fn refuse_former(place: &Place, cluster: &RaftCluster<'_>, steps: &Steps) -> Result<()> {
+    let kubernetes = &place.kubernetes;
+    let set_image = |image: &str| {
+        let (name, patch) = (format!("raftcluster/{}", cluster.name), format!(r#"{{"spec":{{"image":"{image}"}}}}"#));
+        kubernetes.kubectl(["patch", &name, "--type=merge", "-p", &patch]).text().map(drop)
+    };
+    steps.step("the earlier image is refused by its name and level, and no member restarts", || {
+        until("the feature level is raised", CHANGE, || {
+            let status = cluster.status()?;
+            ensure!(status.settled() && status.number("featureLevel") > 1, "{}", status.explain());
+            Ok(Some(()))
+        })?;
+        let before = lives(cluster)?;
+        let former = format!("localhost/raft-node:{}", former::TAG);
+        set_image(&former)?;
+        let message = until("the operator refuses the image", PATIENCE, || {
+            let status = cluster.status()?;
+            ensure!(status.reason("Stalled") == "DowngradeRefused", "{}", status.explain());
+            Ok(Some(status.message("Stalled")))
+        })?;
+        ensure!(message.contains(&former) && message.contains("supports feature level 1"), "{message}");
+        ensure!(lives(cluster)? == before, "a member restarted");
+        runs_image(kubernetes, cluster, "localhost/raft-node:dev")?;
+        set_image("localhost/raft-node:dev")?;
+        cluster.wait_ready(PATIENCE)?;
+        ensure!(lives(cluster)? == before, "a member restarted after the image was set back");
+        Ok(())
     })
 }
 

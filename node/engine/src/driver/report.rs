@@ -135,7 +135,7 @@ impl Reporter {
             restore: None,
             space: None,
             repair: None,
-            error: shared.unknown.load().as_ref().map(|what| String::clone(what)).unwrap_or_default(),
+            error: String::new(),
         }
     }
 }

@@ -29,7 +29,7 @@ use raft::{
     RemovalVerdict, SnapshotMeta, Term,
 };
 use storage::codec::DecodeError;
-use storage::{Recovered, SnapshotError, Snapshots, StorageError};
+use storage::{LogFormat, Recovered, SnapshotError, Snapshots, StorageError};
 use tokio::sync::mpsc;
 
 pub use engine::wiring::Settings;
@@ -121,9 +121,12 @@ pub enum Written {
         first_kept: Index,
     },
     /// The tombstone of the removed member was written.
-    Tombstone,
-    /// The next batch is written in another format.
-    Format,
+    Tombstone {
+        /// Index of the committed configuration that removed the member.
+        index: Index,
+    },
+    /// The next batch is written in this format.
+    Format(LogFormat),
     /// Received snapshots were deleted.
     Discarded,
     /// Entries were read, and nothing was written.
@@ -260,9 +263,9 @@ impl SteppedMember {
             LogJob::Install { io, hard_state, meta, .. } => Written::Installed { io, hard_state, meta },
             LogJob::Discard { .. } | LogJob::DiscardThrough { .. } => Written::Discarded,
             LogJob::Purge { first_kept } => Written::Purged { first_kept },
-            LogJob::Format(_) => Written::Format,
+            LogJob::Format(format) => Written::Format(format),
             LogJob::Read { .. } => Written::Nothing,
-            LogJob::Tombstone { .. } => Written::Tombstone,
+            LogJob::Tombstone { index } => Written::Tombstone { index },
         }))
     }
 

@@ -103,7 +103,7 @@ fn the_tombstone_is_written_after_all_other_writes_of_a_turn() {
     while member.has_to_write() {
         written.extend(member.write().unwrap());
     }
-    assert!(matches!(written[..], [Written::Persisted(_), Written::Tombstone]), "{written:?}");
+    assert!(matches!(written[..], [Written::Persisted(_), Written::Tombstone { .. }]), "{written:?}");
 }
 
 /// The core requests a transfer again after 600 election timeouts, but a large snapshot may take longer.

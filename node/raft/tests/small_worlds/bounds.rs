@@ -20,6 +20,12 @@ pub(crate) struct Bounds {
     pub(crate) duplicates: u8,
     pub(crate) reads: u8,
     pub(crate) transfers: u8,
+    /// Number of forged notices that a member was removed. With one or more, the search also chooses which voters
+    /// answer a verification, and when.
+    pub(crate) forgeries: u8,
+    /// Whether entries leave the memory as soon as they are durable. The search then chooses when a read of the disk
+    /// is answered, and whether the read was carried out at once or only then.
+    pub(crate) evicts: bool,
     /// Number of snapshots that members take of their state; 0 means that no snapshot is due. Otherwise a snapshot is
     /// due after each applied entry, and the entries that the snapshot covers are purged.
     pub(crate) snapshots: u8,
@@ -59,6 +65,8 @@ pub(crate) enum Opening {
     Led,
     /// One member leads, and vote requests of another candidate are still in flight.
     Contested,
+    /// Member 1 leads, member 2 lacks the leader's entry, and the leader reads that entry from its disk.
+    Reading,
 }
 
 /// Flaw planted in the disk, the driver or the clocks around the cores.
@@ -85,6 +93,8 @@ pub(crate) enum Flaw {
     ClocksDriftTooFar,
     /// The wall clock of a machine that slept does not show the sleep.
     HidesSleep,
+    /// A driver reports a notice as proof: it answers a verification without asking a voter.
+    TrustsNotices,
     /// A restarted member counts its start as earlier than it was, so it no longer trusts the leader from before the
     /// crash.
     StartsBackdated,

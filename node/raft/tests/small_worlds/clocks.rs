@@ -20,9 +20,9 @@ use std::time::Duration;
 
 use raft::{Body, Config, MemberId, Message, Raft, Role};
 
-use crate::bounds::{Bounds, Flaw, Time};
-use crate::member::Member;
-use crate::state::{Event, World};
+use super::bounds::{Bounds, Flaw, Time};
+use super::member::Member;
+use super::state::{Event, World};
 
 /// Election timeout in worlds in which each clock advances by itself.
 pub(crate) const ELECTION: Duration = Duration::from_secs(1);

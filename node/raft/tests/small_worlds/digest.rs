@@ -8,6 +8,8 @@
 //! - each disk with its snapshot and the snapshot's state, because a crash returns to it; the steps of pending writes,
 //!   in order, because a crash may happen between any two; a captured snapshot that is not durable; applied index and
 //!   state of the state machine; snapshot transfers whose end is not reported, and whether their bytes arrived;
+//! - reads of the log that are not answered, with what the disk held when they were requested; in worlds with forged
+//!   notices, whether a removal is being verified and whether the latest verification reached a voter;
 //! - the messages in flight, each snapshot with its state, because a faulty driver could send two different states with
 //!   equal metadata;
 //! - in worlds with leases, the time since each member's last contact with a leader, because this time decides when the

@@ -8,7 +8,7 @@ use std::hash::{Hash, Hasher};
 
 use raft::{Entry, HardState, Index, IoId, Persist, SnapshotMeta};
 
-use crate::digest::Digest;
+use super::digest::Digest;
 
 /// Content of a state machine: a digest of all applied entries, in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

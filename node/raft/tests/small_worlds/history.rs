@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use raft::{Entry, EntryId, Index, MemberId, Payload, Raft, ReadContext, SnapshotMeta, SoftState, Term};
 
-use crate::disk::{Disk, Snapshot, State};
-use crate::member::Member;
+use super::disk::{Disk, Snapshot, State};
+use super::member::Member;
 
 /// The earlier events of a state, as far as later checks depend on them. This type is part of a state's digest.
 #[derive(Clone, Debug, Default, Hash)]
@@ -140,6 +140,18 @@ impl History {
         later.map_or(Ok(()), |(later, other)| {
             Err(format!("{id} reads by its lease of term {term}, but {other} leads in term {later}"))
         })
+    }
+
+    /// Checks that a committed configuration removed the member.
+    pub(crate) fn removes(&self, id: MemberId) -> Verdict {
+        let removes = |entry: &Entry| match &entry.payload {
+            Payload::Configuration(configuration) => configuration.removed.contains(&id),
+            _ => false,
+        };
+        if self.committed.iter().any(removes) {
+            return Ok(());
+        }
+        Err(format!("{id} stops for good, but no committed configuration removed it"))
     }
 
     fn is_durable(&self, last: EntryId, leader: &Raft, members: &[&Member]) -> Verdict {

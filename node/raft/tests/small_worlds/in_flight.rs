@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use raft::{Body, MemberId, Message};
 
-use crate::bounds::{Bounds, Time};
-use crate::clocks::ELECTION;
-use crate::digest::Digest;
-use crate::disk::Snapshot;
-use crate::network::id;
-use crate::state::{Event, World};
+use super::bounds::{Bounds, Time};
+use super::clocks::ELECTION;
+use super::digest::Digest;
+use super::disk::Snapshot;
+use super::network::id;
+use super::state::{Event, World};
 
 /// A message in flight.
 #[derive(Debug)]
@@ -75,6 +75,7 @@ impl World {
         if let Some(raft) = &mut member.raft {
             raft.step(now, id(*from as u64 + 1), message.clone());
         }
+        self.note_trust(*to, id(*from as u64 + 1), message);
         if bounds.time != Time::Independent {
             self.note_leader(bounds, *to, id(*from as u64 + 1), message)?;
         }

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use raft::{Config, Index, MemberId, Now, Raft, Restored, Role};
 
-use crate::bounds::{Bounds, Flaw, Time};
-use crate::clocks::{self, ELECTION};
-use crate::digest::Digest;
-use crate::disk::{Disk, Snapshot, State, Write};
-use crate::network::id;
+use super::bounds::{Bounds, Flaw, Time};
+use super::clocks::{self, ELECTION};
+use super::digest::Digest;
+use super::disk::{Disk, Snapshot, State, Write};
+use super::network::id;
+use super::read_back::Reading;
+use super::removal::Doubt;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
@@ -28,6 +30,9 @@ pub(crate) struct Member {
     pub(crate) applied: Index,
     pub(crate) state: State,
     pub(crate) snapshots: Snapshots,
+    /// Reads of the log for other members, oldest first. A crash loses them.
+    pub(crate) reads: VecDeque<Reading>,
+    pub(crate) removal: Doubt,
     /// Time of the last read that a lease answered. Set only with [`Flaw::KeepsLease`].
     pub(crate) lease_held_at: Option<Duration>,
     pub(crate) digest: u128,
@@ -67,6 +72,8 @@ impl Member {
             applied: Index(0),
             state: State::default(),
             snapshots: Snapshots::default(),
+            reads: VecDeque::new(),
+            removal: Doubt::default(),
             lease_held_at: None,
             digest: 0,
         }
@@ -92,6 +99,9 @@ impl Member {
             // With the longest valid interval, the fewest heartbeats are due before a failed snapshot is sent again.
             config.heartbeat_interval = ELECTION / 2;
         }
+        if bounds.evicts {
+            config.limits.log_bytes = 0;
+        }
         clocks::configure(&mut config, bounds);
         let Disk { hard_state, entries, snapshot } = self.disk.clone();
         (self.applied, self.state) = (snapshot.meta.last.index, snapshot.state);
@@ -107,6 +117,8 @@ impl Member {
     pub(crate) fn crash(&mut self, bounds: &Bounds) {
         self.writes.clear();
         self.snapshots = Snapshots::default();
+        self.reads.clear();
+        self.removal = Doubt::default();
         self.lease_held_at = None;
         if bounds.flaw == Flaw::ForgetsVote {
             self.disk.hard_state.vote = None;
@@ -137,7 +149,10 @@ impl Member {
             raft.fingerprint(&mut digest);
         }
         (self.raft.is_some(), &self.disk, self.writes.len(), &self.writes).hash(&mut digest);
-        (self.applied, self.state, &self.snapshots).hash(&mut digest);
+        (self.applied, self.state, &self.snapshots, &self.reads).hash(&mut digest);
+        if bounds.forgeries > 0 {
+            self.removal.hash(&mut digest);
+        }
         if bounds.time != Time::Independent {
             clocks::fingerprint(self, bounds, &mut digest);
         }

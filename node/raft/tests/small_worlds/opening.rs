@@ -3,9 +3,9 @@
 
 use raft::Body;
 
-use crate::bounds::{Bounds, Opening};
-use crate::in_flight::Envelope;
-use crate::state::{Event, World};
+use super::bounds::{Bounds, Opening};
+use super::in_flight::Envelope;
+use super::state::{Event, World};
 
 /// Maximum number of messages in flight during an opening; no opening needs as many.
 const OPENING_IN_FLIGHT: usize = 64;
@@ -21,6 +21,7 @@ impl World {
             Opening::Start => {}
             Opening::Led => world.lead(&wide)?,
             Opening::Contested => world.contest(&wide)?,
+            Opening::Reading => world.begin_read(&wide)?,
         }
         Ok(world)
     }
@@ -46,6 +47,21 @@ impl World {
             _ => true,
         });
         Ok(())
+    }
+
+    /// Makes member 1 the leader through the vote of member 3. Its first appends are lost. Member 2 answers a heartbeat,
+    /// so the leader reads its entry, which is no longer in memory, from its disk.
+    fn begin_read(&mut self, bounds: &Bounds) -> Outcome {
+        self.advance(bounds, Event::Timeout(0))?;
+        self.deliver_first(bounds, |envelope| (envelope.from, envelope.to) == (0, 2))?;
+        self.deliver_first(bounds, |envelope| (envelope.from, envelope.to) == (2, 0))?;
+        self.in_flight.clear();
+        self.advance(bounds, Event::Heartbeat(0))?;
+        self.deliver_first(bounds, |envelope| (envelope.from, envelope.to) == (0, 1))?;
+        self.deliver_first(bounds, |envelope| (envelope.from, envelope.to) == (1, 0))?;
+        self.in_flight.clear();
+        let is_reading = !self.members[0].reads.is_empty();
+        is_reading.then_some(()).ok_or_else(|| "the leader does not read its entry".into())
     }
 
     fn deliver_first(&mut self, bounds: &Bounds, which: impl Fn(&Envelope) -> bool) -> Outcome {

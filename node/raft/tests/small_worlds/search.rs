@@ -4,9 +4,9 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::bounds::Bounds;
-use crate::digest::Visited;
-use crate::state::{Coverage, Event, World};
+use super::bounds::Bounds;
+use super::digest::Visited;
+use super::state::{Coverage, Event, World};
 
 /// Result of a complete search.
 #[derive(Debug, Default)]

@@ -1,4 +1,4 @@
-//! Snapshots as a driver takes, sends and installs them, and its reads of the log. Owns the capture, the lane to another member, the install and
+//! Snapshots as a driver takes, sends and installs them. Owns the capture, the lane to another member, the install and
 //! the checks of each. Does not own the other events (`state.rs`) or the disk (`disk.rs`).
 //!
 //! The search chooses when a captured snapshot becomes durable; then the purge is queued as a write. A lane is one
@@ -6,12 +6,12 @@
 //! end of the transfer is reported to the sender. A failure may be reported at any time, even after the message has
 //! arrived. An install is a write in several steps.
 
-use raft::{HardState, Index, IoId, MemberId, Message, Output, SnapshotMeta, Term};
+use raft::{HardState, Index, IoId, MemberId, Message, SnapshotMeta, Term};
 
-use crate::bounds::{Bounds, Flaw};
-use crate::disk::{Snapshot, Write};
-use crate::member::Lane;
-use crate::state::World;
+use super::bounds::{Bounds, Flaw};
+use super::disk::{Snapshot, Write};
+use super::member::Lane;
+use super::state::World;
 
 impl World {
     /// Captures the state when a snapshot is due, the log is durable up to the applied index, and no other capture is
@@ -38,25 +38,6 @@ impl World {
         self.history.captures(&snapshot)?;
         self.member(at).snapshots.captured = Some(snapshot);
         Ok(())
-    }
-
-    /// Carries out an output that reads entries from the disk. Other outputs have no effect here.
-    pub(crate) fn read_back(&mut self, at: usize, output: &Output) -> Result<(), String> {
-        match *output {
-            Output::ApplyStored { first, last } => {
-                let entries = self.members[at].disk.read(first, last);
-                self.apply(at, &entries)
-            }
-            Output::ReadLog { to, from, through, .. } => {
-                let member = self.member(at);
-                let (now, entries) = (member.now(), member.disk.read(from, through));
-                if let Some(raft) = &mut member.raft {
-                    raft.log_read(now, to, from, Ok(entries));
-                }
-                Ok(())
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Makes the captured snapshot durable, and queues the purge of the entries before the index that the core returns.

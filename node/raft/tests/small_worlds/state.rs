@@ -11,18 +11,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use raft::{
-    Body, Entry, Index, MemberId, Message, Now, Output, Payload, ProposalId, Raft, ReadContext, RemovalVerdict, Role,
-    SnapshotMeta,
+    Body, Entry, Index, MemberId, Message, Now, Output, Payload, ProposalId, Raft, ReadContext, Role, SnapshotMeta,
 };
 
-use crate::bounds::{Bounds, Flaw, Time};
-use crate::clocks::{self, ELECTION};
-use crate::digest::Digest;
-use crate::disk::{Disk, Snapshot, Write};
-use crate::history::History;
-use crate::in_flight::Envelope;
-use crate::member::Member;
-use crate::network::{change_to, configuration, id};
+use super::bounds::{Bounds, Flaw, Time};
+use super::clocks::{self, ELECTION};
+use super::digest::Digest;
+use super::disk::{Disk, Snapshot, Write};
+use super::history::History;
+use super::in_flight::Envelope;
+use super::member::Member;
+use super::network::{change_to, configuration, id};
 
 /// An event that can follow a state. The number in a variant is the position of the member or of the message in flight.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +51,18 @@ pub(crate) enum Event {
     /// The end of a snapshot transfer is reported to its sender. The fields are the sender, the position of the
     /// transfer, and whether the snapshot arrived.
     ReportSnapshot(usize, usize, Result<(), ()>),
+    /// The oldest read of the log is answered, with what the disk held at the request or, if late, with what it holds.
+    AnswerRead {
+        at: usize,
+        is_late: bool,
+    },
+    /// A member receives a forged notice of its removal.
+    Forge(usize),
+    /// A verification of a removal is answered by a voter or, if none is reached, by none.
+    Verify {
+        at: usize,
+        voter: Option<usize>,
+    },
     /// All clocks advance by a step.
     AdvanceAll,
     /// The clock of one member advances by a step.
@@ -72,6 +83,7 @@ pub(crate) struct Spent {
     pub(crate) duplicates: u8,
     reads: u8,
     transfers: u8,
+    pub(crate) forgeries: u8,
     pub(crate) snapshots: u8,
     pub(crate) steps: u8,
     pub(crate) drifts: u8,
@@ -88,6 +100,14 @@ pub(crate) struct Coverage {
     pub(crate) by_lease: usize,
     /// Number of reads that were answered after a round.
     pub(crate) by_round: usize,
+    /// Number of reads of the log that were answered.
+    pub(crate) reads_back: usize,
+    /// Number of members that stopped for good.
+    pub(crate) removals: usize,
+    /// Number of verifications that reached no voter.
+    pub(crate) cut_off: usize,
+    /// Number of verifications that a voter answered with a configuration that contains the member.
+    pub(crate) contained: usize,
 }
 
 impl Coverage {
@@ -96,6 +116,10 @@ impl Coverage {
         self.installs = self.installs.max(other.installs);
         self.by_lease = self.by_lease.max(other.by_lease);
         self.by_round = self.by_round.max(other.by_round);
+        self.reads_back = self.reads_back.max(other.reads_back);
+        self.removals = self.removals.max(other.removals);
+        self.cut_off = self.cut_off.max(other.cut_off);
+        self.contained = self.contained.max(other.contained);
     }
 }
 
@@ -180,6 +204,8 @@ impl World {
         if member.snapshots.captured.is_some() {
             events.push(Event::PersistSnapshot(at));
         }
+        self.add_reads(at, events);
+        self.add_removal_events(bounds, at, events);
         for (place, lane) in member.snapshots.lanes.iter().enumerate() {
             events.push(Event::ReportSnapshot(at, place, Err(())));
             events.extend(lane.arrived.then_some(Event::ReportSnapshot(at, place, Ok(()))));
@@ -235,12 +261,12 @@ impl World {
                 next.member(at).crash(bounds);
                 at
             }
-            Event::PersistSnapshot(at) => {
-                next.snapshot_is_durable(bounds, at);
-                at
-            }
-            Event::ReportSnapshot(at, place, arrived) => {
-                next.report(at, place, arrived);
+            Event::PersistSnapshot(at)
+            | Event::ReportSnapshot(at, ..)
+            | Event::Forge(at)
+            | Event::AnswerRead { at, .. }
+            | Event::Verify { at, .. } => {
+                next.inform(bounds, event);
                 at
             }
             Event::AdvanceAll | Event::AdvanceOne(_) | Event::AdvanceOthers(_) | Event::Sleep(_) => {
@@ -264,6 +290,18 @@ impl World {
         let is_beyond_terms =
             next.members[at].raft.as_ref().is_some_and(|raft| raft.soft_state().term.0 as usize > bounds.terms);
         Ok((!is_beyond_terms).then_some(next))
+    }
+
+    /// Passes on what a driver learned: the end of a task, or a notice.
+    fn inform(&mut self, bounds: &Bounds, event: Event) {
+        match event {
+            Event::PersistSnapshot(at) => self.snapshot_is_durable(bounds, at),
+            Event::ReportSnapshot(at, place, arrived) => self.report(at, place, arrived),
+            Event::AnswerRead { at, is_late } => self.answer_read(at, is_late),
+            Event::Forge(at) => self.forge(at),
+            Event::Verify { at, voter } => self.verify(at, voter),
+            _ => {}
+        }
     }
 
     fn request(&mut self, bounds: &Bounds, at: usize, event: Event) -> bool {
@@ -321,21 +359,6 @@ impl World {
             self.coverage.by_round += 1;
         }
         self.history.read_ends(context, index)
-    }
-
-    /// The other voters answer a verification at once. It has no answer while they say nothing that decides it.
-    fn verify_removal(&mut self, at: usize) {
-        let (asks, now) = (&self.members[at], self.members[at].now());
-        let Some(own) = asks.raft.as_ref().map(Raft::configuration) else { return };
-        let others = self.members.iter().filter(|other| other.id() != asks.id() && own.0.is_voter(other.id()));
-        let mut verdicts = others.filter_map(|other| other.raft.as_ref()).map(|raft| {
-            let (configuration, index) = raft.committed_configuration();
-            RemovalVerdict::of(asks.id(), configuration, index)
-        });
-        let removed = verdicts.find(|verdict| matches!(verdict, RemovalVerdict::Removed { .. }));
-        if let (Some(verdict), Some(raft)) = (removed, self.member(at).raft.as_mut()) {
-            raft.removal_verified(now, verdict);
-        }
     }
 
     pub(crate) fn member(&mut self, at: usize) -> &mut Member {
@@ -396,6 +419,8 @@ impl World {
             return Err("a snapshot arrived, but is neither installed nor discarded".into());
         }
         self.capture_if_due(bounds, at)?;
+        self.stays_quiet(at)?;
+        self.drop_reads(bounds, at);
         self.member(at).update_digest(bounds);
         if self.members[at].role() == Some(Role::Leader) {
             self.history.matches_are_true(&self.members[at], &self.all_members())?;
@@ -416,8 +441,8 @@ impl World {
                 member.lease_held_at = (is_lease && bounds.flaw == Flaw::KeepsLease).then_some(member.clock);
             }
             Output::ReadFailed { context } => self.history.read_fails(context),
-            Output::VerifyRemoval => self.verify_removal(at),
-            Output::Removed { .. } => self.member(at).raft = None,
+            Output::VerifyRemoval => self.verification_is_due(bounds, at),
+            Output::Removed { .. } => self.is_removed(at)?,
             Output::SendSnapshot { to, term, at_least } => self.send_snapshot(at, to, term, at_least)?,
             Output::InstallSnapshot { io, from, hard_state, meta } => {
                 self.install(bounds, at, (io, from), hard_state, &meta)?;
@@ -478,13 +503,14 @@ impl World {
             | Event::Read(at)
             | Event::Transfer(at)
             | Event::PersistSnapshot(at)
+            | Event::Forge(at)
             | Event::AdvanceOne(at)
             | Event::AdvanceOthers(at)
             | Event::Sleep(at) => {
                 let what = format!("{event:?}");
                 format!("{} at {}", what.split('(').next().unwrap_or_default(), at + 1)
             }
-            Event::AdvanceAll => format!("{event:?}"),
+            Event::AdvanceAll | Event::AnswerRead { .. } | Event::Verify { .. } => format!("{event:?}"),
             Event::ReportSnapshot(at, place, arrived) => {
                 let to = self.members[at].snapshots.lanes[place].to;
                 format!("ReportSnapshot at {}: to {to}: {arrived:?}", at + 1)

@@ -2,8 +2,8 @@
 //! worlds a test run searches (`small_worlds.rs`). A further message in flight multiplies the states of a world by
 //! about ten, and of a world with a crash by about sixty, so each world has as many as every run can afford.
 
-use crate::bounds::{Bounds, Flaw, Opening, Time};
-use crate::clocks::UNLIMITED;
+use super::bounds::{Bounds, Flaw, Opening, Time};
+use super::clocks::UNLIMITED;
 
 /// Base of all worlds: three members elect leaders in two terms, and each leader appends its no-op.
 const PLAIN: Bounds = Bounds {
@@ -18,6 +18,8 @@ const PLAIN: Bounds = Bounds {
     duplicates: 0,
     reads: 0,
     transfers: 0,
+    forgeries: 0,
+    evicts: false,
     snapshots: 0,
     in_flight: 2,
     pre_vote: false,
@@ -89,6 +91,27 @@ pub(crate) const SNAPSHOT_AND_CRASH_WITHOUT_ENTRY: Bounds =
 /// A member learns the configuration from a snapshot.
 pub(crate) const SNAPSHOT_AND_CHANGE: Bounds =
     Bounds { name: "a snapshot, a joint change that replaces a voter", snapshots: 1, in_flight: 2, ..CHANGE };
+
+/// A voter is removed, and any member may receive a forged notice of its removal. Verifications reach any voter or none.
+pub(crate) const REMOVAL: Bounds = Bounds {
+    name: "a voter is removed, a forged notice",
+    change: Some((&[1, 2], &[])),
+    forgeries: 1,
+    in_flight: 2,
+    opening: Opening::Led,
+    ..PLAIN
+};
+
+/// Entries are read back from the disk for a member that lacks them, while another leader may overwrite them.
+pub(crate) const READ_BACK: Bounds = Bounds {
+    name: "an entry that is read back",
+    terms: 3,
+    heartbeats: 2,
+    evicts: true,
+    in_flight: 1,
+    opening: Opening::Reading,
+    ..PLAIN
+};
 
 pub(crate) const LEASE: Bounds = Bounds {
     name: "a lease",

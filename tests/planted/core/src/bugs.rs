@@ -1,30 +1,12 @@
-//! The bugs that can be planted in the core. A bug is planted by replacing pieces of text. In the new text, `PLANTED`
-//! stands for the condition that the bug is switched on. Owns the list of bugs.
+//! The bugs that can be planted in the core. Owns the list of bugs.
 
-/// A bug that can be planted in the core.
-#[derive(Clone, Copy, Debug)]
-pub struct Bug {
-    /// Name by which the environment variable `BUG` selects the bug.
-    pub name: &'static str,
-    /// The implementation that had the bug, or the rule that the bug breaks.
-    pub of: &'static str,
-    /// Replacements that plant the bug.
-    pub edits: &'static [Edit],
-}
+#[path = "../../bug.rs"]
+mod bug;
 
-/// A replacement of one piece of text.
-#[derive(Clone, Copy, Debug)]
-pub struct Edit {
-    /// File, relative to `node/raft/src`.
-    pub file: &'static str,
-    /// Text that occurs exactly once in the file.
-    pub from: &'static str,
-    /// Text that replaces `from`.
-    pub to: &'static str,
-}
+pub use bug::{Bug, Edit, Part};
 
 const fn edit(file: &'static str, from: &'static str, to: &'static str) -> Edit {
-    Edit { file, from, to }
+    Edit { part: Part::Core, file, from, to }
 }
 
 /// All bugs that can be planted in the core.
@@ -336,6 +318,24 @@ pub const BUGS: &[Bug] = &[
             "replication/proposal.rs",
             "&& self.seen.is_new(term, from, *proposal));",
             "&& (self.seen.is_new(term, from, *proposal) || PLANTED));",
+        )],
+    },
+    Bug {
+        name: "CampaignsCutOff",
+        of: "a member that may be removed and reaches no voter campaigns",
+        edits: &[edit(
+            "role/follower.rs",
+            "self.has_vote() && !self.removal.is_suspected()",
+            "self.has_vote() && (PLANTED || !self.removal.is_suspected())",
+        )],
+    },
+    Bug {
+        name: "SendsWhatItRead",
+        of: "entries that were read back are sent although another leader overwrote them meanwhile",
+        edits: &[edit(
+            "replication/read_back.rs",
+            "Ok(entries) if continues(&self.log, prev, &entries) => {",
+            "Ok(entries) if PLANTED || continues(&self.log, prev, &entries) => {",
         )],
     },
     Bug {

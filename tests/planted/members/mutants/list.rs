@@ -1,8 +1,6 @@
 //! Every bug that is planted in storage or engine, and the runs that must detect it. Owns the budgets. A budget is
 //! about four times the number of seeds needed when the bug was planted, and at least twenty.
 
-use planted_switch::bugs::BUGS;
-
 /// Kind of run in which the bug must be detected.
 #[derive(Clone, Copy)]
 pub(crate) enum Hunt {
@@ -21,13 +19,6 @@ pub(crate) struct Mutant {
     pub(crate) hunt: Hunt,
     /// Number of seeds within which the bug must be detected.
     pub(crate) budget: u64,
-}
-
-impl Mutant {
-    /// The implementation that had the bug, or the rule that the bug breaks.
-    pub(crate) fn of(&self) -> &'static str {
-        BUGS.iter().find(|bug| bug.name == self.name).map_or("", |bug| bug.of)
-    }
 }
 
 const fn members(name: &'static str, budget: u64) -> Mutant {
@@ -57,6 +48,9 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     bit_flip("TrustsEveryChunk", 20),
     power_loss("IdentityNotSynced", 20),
     power_loss("InstallKeepsLog", 20),
+    members("TombstoneFirst", 32),
+    members("WritesAheadOfLevel", 20),
+    members("PurgesAtCapture", 20),
     members("ReadDoesNotWait", 20),
     members("ReadJoinsRound", 24),
     members("InstallKeepsStore", 20),

@@ -11,30 +11,22 @@ mod crash;
 #[path = "../../../../node/storage/tests/support/history.rs"]
 #[allow(dead_code, reason = "a hunt uses a part of it")]
 mod history;
+#[path = "../../mutants/hunts.rs"]
+mod hunts;
 #[path = "../../mutants/table.rs"]
 mod table;
 
 mod list;
 
-use std::num::NonZeroUsize;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-
 use crash::Crash;
 use history::{Broken, FORMATS};
+use hunts::{Caught, Hunted};
 use list::{Hunt, MUTANTS, Mutant};
 use planted_members::invariant::{Checked, Violation};
 use planted_members::members::run::{judge, run};
 use planted_members::sweep::catching_panics;
+use planted_switch::bugs::BUGS;
 use world::seed::Seed;
-use world::settings;
-
-/// How a planted bug was detected.
-struct Caught {
-    invariant: &'static str,
-    seeds: u64,
-}
 
 /// Runs one seed with the bug planted.
 fn attempt(hunt: Hunt, seed: u64) -> Checked {
@@ -72,64 +64,33 @@ fn flip_bits(seed: u64) -> Result<(), Broken> {
     Ok(())
 }
 
-fn hunt(mutant: &Mutant) -> Option<Caught> {
-    planted_switch::plant(Some(mutant.name));
-    let caught = (0..mutant.budget).find_map(|seed| {
-        let Violation { invariant, seen } = attempt(mutant.hunt, seed).err()?;
-        println!("{}: seed {seed}: {invariant}: {seen}", mutant.name);
-        Some(Caught { invariant, seeds: seed + 1 })
-    });
-    planted_switch::plant(None);
-    if caught.is_none() {
-        println!("{}: not caught", mutant.name);
+impl Hunted for Mutant {
+    fn name(&self) -> &'static str {
+        self.name
     }
-    caught
-}
 
-fn hunt_all(mutants: &[Mutant]) -> Vec<Option<Caught>> {
-    let next = AtomicUsize::new(0);
-    let results = Mutex::new(mutants.iter().map(|_| None).collect::<Vec<Option<Caught>>>());
-    let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    thread::scope(|scope| {
-        for _ in 0..processors {
-            scope.spawn(|| {
-                while let Some(place) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|at| *at < mutants.len()) {
-                    let caught = hunt(&mutants[place]);
-                    results.lock().expect("no holder of this lock panics")[place] = caught;
-                }
-            });
-        }
-    });
-    results.into_inner().expect("no holder of this lock panics")
+    fn of(&self) -> &'static str {
+        BUGS.iter().find(|bug| bug.name == self.name).map_or("", |bug| bug.of)
+    }
+
+    fn budget(&self) -> u64 {
+        self.budget
+    }
+
+    fn hunt(&self) -> Option<Caught> {
+        planted_switch::plant(Some(self.name));
+        let caught = hunts::by_seeds(self.budget, |seed| {
+            let Violation { invariant, seen } = attempt(self.hunt, seed).err()?;
+            Some((invariant, seen))
+        });
+        planted_switch::plant(None);
+        caught
+    }
 }
 
 #[test]
 fn every_planted_bug_is_caught_within_its_budget() {
-    let only = settings::bugs();
-    let chosen: Vec<Mutant> = MUTANTS
-        .iter()
-        .filter(|mutant| only.as_deref().is_none_or(|names| names.split(',').any(|n| n == mutant.name)))
-        .copied()
-        .collect();
-    assert!(!chosen.is_empty(), "unknown planted bug: {only:?}");
-    let results = hunt_all(&chosen);
-    let survivors: Vec<String> = chosen
-        .iter()
-        .zip(&results)
-        .filter(|(_, caught)| caught.is_none())
-        .map(|(mutant, _)| format!("{} within {}", mutant.name, mutant.budget))
-        .collect();
-    assert!(survivors.is_empty(), "not caught: {survivors:?}");
-    if only.is_none() {
-        let rows = chosen.iter().zip(results.iter().flatten()).map(|(mutant, caught)| table::Row {
-            name: mutant.name,
-            of: mutant.of(),
-            invariant: caught.invariant,
-            seeds: caught.seeds,
-            budget: mutant.budget,
-        });
-        table::settle(&rows.collect::<Vec<_>>());
-    }
+    hunts::catch_all(MUTANTS);
 }
 
 /// With all bugs switched off, the copies behave like the shipped crates, so no seed fails.
@@ -146,7 +107,7 @@ fn no_seed_fails_without_a_planted_bug() {
 /// Every bug that can be planted has exactly one entry in `MUTANTS`.
 #[test]
 fn every_bug_is_hunted_once() {
-    for bug in planted_switch::bugs::BUGS {
+    for bug in BUGS {
         let count = MUTANTS.iter().filter(|mutant| mutant.name == bug.name).count();
         assert_eq!(count, 1, "{} must be in the list of hunts once", bug.name);
     }

@@ -1,39 +1,10 @@
 //! The bugs that can be planted in the operator: in the planner (`operator/plan/src`) and in its shell
-//! (`operator/src`). A bug is planted by replacing pieces of text. In the new text, `PLANTED` stands for the condition
-//! that the bug is switched on. Owns the list of bugs.
+//! (`operator/src`). Owns the list of bugs.
 
-/// A bug that can be planted.
-#[derive(Clone, Copy, Debug)]
-pub struct Bug {
-    /// Name by which the environment variable `BUG` selects the bug.
-    pub name: &'static str,
-    /// The rule that the bug breaks.
-    pub of: &'static str,
-    /// Replacements that plant the bug.
-    pub edits: &'static [Edit],
-}
+#[path = "../../bug.rs"]
+mod bug;
 
-/// The crate in which a piece of text is replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// `operator/plan/src`.
-    Planner,
-    /// `operator/src`.
-    Shell,
-}
-
-/// A replacement of one piece of text.
-#[derive(Clone, Copy, Debug)]
-pub struct Edit {
-    /// The crate.
-    pub part: Part,
-    /// File, relative to the crate's sources.
-    pub file: &'static str,
-    /// Text that occurs exactly once in the file.
-    pub from: &'static str,
-    /// Text that replaces `from`.
-    pub to: &'static str,
-}
+pub use bug::{Bug, Edit, Part};
 
 const fn planner(file: &'static str, from: &'static str, to: &'static str) -> Edit {
     Edit { part: Part::Planner, file, from, to }

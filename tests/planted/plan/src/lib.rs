@@ -1,9 +1,9 @@
 //! The operator's planner with known bugs that can be switched on. It is copied from `operator/plan` when this crate is
-//! built, and behaves like the shipped planner while all bugs are switched off. Owns the switch and the list of bugs,
-//! also of those in the shell (`operator/src`). Only tests depend on this crate, so that no shipped program contains
+//! built, and behaves like the shipped planner while all bugs are switched off. Owns the list of bugs, also of those in the shell (`operator/src`). Only tests depend on this crate, so that no shipped program contains
 //! these bugs.
 
 pub mod bugs;
+#[path = "../../switch.rs"]
 pub mod switch;
 
 include!(concat!(env!("OUT_DIR"), "/lib.rs"));

@@ -1,39 +1,10 @@
-//! The bugs that can be planted in storage (`node/storage/src`) and in the engine (`node/engine/src`). A bug is planted
-//! by replacing pieces of text. In the new text, `PLANTED` stands for the condition that the bug is switched on. Owns
-//! the list of bugs.
+//! The bugs that can be planted in storage (`node/storage/src`) and in the engine (`node/engine/src`). Owns the list of
+//! bugs.
 
-/// A bug that can be planted.
-#[derive(Clone, Copy, Debug)]
-pub struct Bug {
-    /// Name by which the environment variable `BUG` selects the bug.
-    pub name: &'static str,
-    /// The implementation that had the bug, or the rule that the bug breaks.
-    pub of: &'static str,
-    /// Replacements that plant the bug.
-    pub edits: &'static [Edit],
-}
+#[path = "../../bug.rs"]
+mod bug;
 
-/// The crate in which a piece of text is replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// `node/storage/src`.
-    Storage,
-    /// `node/engine/src`.
-    Engine,
-}
-
-/// A replacement of one piece of text.
-#[derive(Clone, Copy, Debug)]
-pub struct Edit {
-    /// The crate.
-    pub part: Part,
-    /// File, relative to the crate's sources.
-    pub file: &'static str,
-    /// Text that occurs exactly once in the file.
-    pub from: &'static str,
-    /// Text that replaces `from`.
-    pub to: &'static str,
-}
+pub use bug::{Bug, Edit, Part};
 
 const fn storage(file: &'static str, from: &'static str, to: &'static str) -> Edit {
     Edit { part: Part::Storage, file, from, to }
@@ -199,6 +170,43 @@ pub const BUGS: &[Bug] = &[
             "        member.wal.reset(meta.last)?;",
             "        if !PLANTED {
             member.wal.reset(meta.last)?;
+        }",
+        )],
+    },
+    Bug {
+        name: "TombstoneFirst",
+        of: "a tombstone is written before a voter confirmed the removal, so that a forged notice ends a member for good",
+        edits: &[engine(
+            "driver/outputs.rs",
+            "            Output::VerifyRemoval => self.peers.verify_removal(),",
+            "            Output::VerifyRemoval if PLANTED => {
+                self.ended = Some(Ended::Removed(self.raft.committed_configuration().1));
+            }
+            Output::VerifyRemoval => self.peers.verify_removal(),",
+        )],
+    },
+    Bug {
+        name: "WritesAheadOfLevel",
+        of: "a leader that proposes to raise the feature level writes the new format before the raise is applied",
+        edits: &[engine(
+            "driver/level.rs",
+            "                let deadline = now.monotonic + RAISE_TIMEOUT;",
+            "                if PLANTED {
+                    self.log_jobs.push(LogJob::Format(Formats::of(to).log));
+                }
+                let deadline = now.monotonic + RAISE_TIMEOUT;",
+        )],
+    },
+    Bug {
+        name: "PurgesAtCapture",
+        of: "raft-engine#288: the log is purged when a snapshot begins, not when it is durable",
+        edits: &[engine(
+            "driver/snapshots.rs",
+            "        state.started = Some(now.monotonic);",
+            "        state.started = Some(now.monotonic);
+        if PLANTED {
+            let first_kept = self.raft.snapshot_taken(meta.last.index);
+            self.log_jobs.push(LogJob::Purge { first_kept });
         }",
         )],
     },

@@ -219,7 +219,7 @@ impl Member {
                 shadow.install(io, hard_state, meta, Bytes::new());
             }
             Written::Purged { first_kept } => shadow.purge(first_kept),
-            Written::Tombstone | Written::Discarded | Written::Format | Written::Nothing => {}
+            Written::Tombstone { .. } | Written::Discarded | Written::Format(_) | Written::Nothing => {}
         }
         if shadow.begin_sync() {
             shadow.finish_sync();

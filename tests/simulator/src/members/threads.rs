@@ -5,9 +5,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use engine::level::Formats;
+use mvcc::FeatureLevel;
 use raft::{Index, MemberId, Output, Payload};
+use stepped_member::Written;
 use storage::StorageError;
 
+use crate::invariant::ledger::Ledger;
 use crate::invariant::{Checked, Violation, ensure, removal_is_committed, state_machine_safety};
 use crate::members::process::State;
 use crate::members::{Event, MemberCluster};
@@ -160,12 +164,14 @@ impl MemberCluster {
         }
         member.limit_space(now);
         let Some(process) = member.process_mut() else { return Ok(()) };
+        let level = process.handle().published().view.level();
         match process.write() {
             Ok(written) => {
                 member.planned.write = false;
                 if let Some(written) = written {
                     let shadow = self.shadows.get_mut(&id).expect("every member has a disk");
                     self.trace.note(now, || format!("{id} has on its disk {written:?}"));
+                    check_written(&self.invariants.ledger, (id, level), &written)?;
                     member.note_written(written, shadow);
                     self.invariants.synced(shadow)?;
                 }
@@ -219,5 +225,18 @@ impl MemberCluster {
             self.shadows.get_mut(&id).expect("every member has a disk").keep_snapshot(meta, Bytes::new());
         }
         self.plan_threads(id)
+    }
+}
+
+/// Checks a write of a member at a feature level: a tombstone needs a committed removal, and a format its level.
+fn check_written(ledger: &Ledger, (id, level): (MemberId, FeatureLevel), written: &Written) -> Checked {
+    match written {
+        Written::Tombstone { index } => removal_is_committed::removed(ledger, id, *index),
+        Written::Format(format) => {
+            ensure(*format <= Formats::of(level).log, "nothing is written above the feature level", || {
+                format!("{id} continues its log in {format:?} at level {level}")
+            })
+        }
+        _ => Ok(()),
     }
 }

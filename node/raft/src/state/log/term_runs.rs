@@ -1,6 +1,10 @@
 //! The terms of the entries of a log. Consecutive entries of one term form a run, which is stored as its first entry.
 //! An election therefore costs a few bytes, and a question about a term is a binary search. Owns the runs. Does not own
 //! the entries (`state/log.rs`).
+//!
+//! The runs need no limit of their own. A run has 16 bytes in memory and at least one entry of the log, which is larger on
+//! the disk, and both are purged together. A further run needs an elected leader, so at most one is added per election
+//! timeout: a day of nothing but elections without a snapshot adds 1.4 MB.
 
 use crate::ids::{EntryId, Index, Term};
 

@@ -1,6 +1,9 @@
-//! The switch of the planted bugs. Each thread has its own switch. Does not own the bugs (`bugs.rs`).
+//! The switch of the planted bugs of one list. Each thread has its own switch; a simulated member or operator has no
+//! threads, so one run is under one switch. Does not own the bugs (`*/src/bugs.rs`).
 
 use std::cell::Cell;
+
+use super::bugs::BUGS;
 
 thread_local! {
     static ON: Cell<Option<usize>> = const { Cell::new(None) };
@@ -13,7 +16,8 @@ pub fn is_on(place: usize) -> bool {
 }
 
 /// Whether any bug is switched on in this thread.
-pub(crate) fn is_any_on() -> bool {
+#[must_use]
+pub fn is_any_on() -> bool {
     ON.get().is_some()
 }
 
@@ -23,7 +27,7 @@ pub(crate) fn is_any_on() -> bool {
 /// Panics if no bug has this name.
 pub fn plant(name: Option<&str>) {
     let place = name.map(|name| {
-        let place = crate::bugs::BUGS.iter().position(|bug| bug.name == name);
+        let place = BUGS.iter().position(|bug| bug.name == name);
         place.unwrap_or_else(|| panic!("unknown planted bug: {name}"))
     });
     ON.set(place);
