@@ -67,7 +67,8 @@ pub struct RunArgs {
     /// election when it returns.
     #[arg(long, env = "RAFT_NODE_PRE_VOTE", default_value = "true", action = ArgAction::Set)]
     pub pre_vote: bool,
-    /// Number of applied log entries after which a snapshot is written.
+    /// Number of applied log entries for which a snapshot is due. It is written once the log since the last one is as long as
+    /// that snapshot and takes 64 KiB for each of these entries; 64 MiB are enough.
     #[arg(long, env = "RAFT_NODE_SNAPSHOT_THRESHOLD", default_value_t = 1_024)]
     pub snapshot_threshold: u64,
     /// Number of log entries before a snapshot that are kept for lagging followers.

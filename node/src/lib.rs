@@ -11,6 +11,7 @@ pub mod log;
 pub mod memory_limit;
 mod random;
 pub mod version;
+pub mod volume;
 
 pub mod metrics;
 

@@ -196,7 +196,8 @@ impl LogWriter {
         match job {
             LogJob::Persist(group) => self.commit(group),
             LogJob::Install { io, from, hard_state, meta, installed } => {
-                self.storage.install_snapshot(meta, *hard_state)?;
+                let installed_bytes = self.storage.install_snapshot(meta, *hard_state)?.bytes;
+                self.shared.snapshot_bytes.store(installed_bytes, Ordering::Relaxed);
                 let index = meta.last.index;
                 tracing::info!(%index, %from, "installed a snapshot");
                 self.shared.snapshot.fetch_max(index.0, Ordering::Relaxed);
@@ -252,6 +253,7 @@ impl LogWriter {
         let started = Instant::now();
         self.storage.append(group)?;
         self.shared.observer.log_written(entries, started.elapsed());
+        self.shared.log_bytes.store(self.storage.log_bytes(), Ordering::Relaxed);
         self.shared.inbox.persisted(last);
         Ok(())
     }

@@ -21,6 +21,7 @@ use crate::member::compaction;
 use crate::metrics::Metrics;
 use crate::peer::{self, Outgoing, Peers};
 use crate::random;
+use crate::volume::{size_of, snapshot_trigger};
 
 /// Running threads and connections of a member.
 pub(super) struct Consensus {
@@ -90,6 +91,7 @@ fn settings(config: &Config, member: MemberId) -> Settings {
     Settings {
         raft: core_config(config, member),
         commit_timeout: config.args.commit_timeout,
+        snapshots: snapshot_trigger(size_of(&config.args.data_dir), config.args.snapshot_threshold),
         prefer_leaders: config.args.prefer_leaders.clone(),
         first_names: [random::number(), random::number(), random::number()],
     }

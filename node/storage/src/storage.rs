@@ -238,6 +238,18 @@ impl Storage {
         member.wal.append(&entries)
     }
 
+    /// Bytes of all batches that were written to the log since the start.
+    #[must_use]
+    pub fn log_bytes(&self) -> u64 {
+        self.member.as_ref().map_or(0, |member| member.wal.written_bytes())
+    }
+
+    /// Length of the log after `index` on disk, in bytes, to within 256 KiB. 0 if the log ends at or before `index`.
+    #[must_use]
+    pub fn log_bytes_after(&self, index: Index) -> u64 {
+        self.member.as_ref().map_or(0, |member| member.wal.bytes_after(index))
+    }
+
     /// Continues the log in a format. The log never returns to an earlier format.
     pub fn use_format(&mut self, format: LogFormat) {
         if let Some(member) = &mut self.member {

@@ -32,6 +32,7 @@ use storage::codec::DecodeError;
 use storage::{Recovered, SnapshotError, Snapshots, StorageError};
 use tokio::sync::mpsc;
 
+pub use engine::driver::SnapshotTrigger;
 pub use engine::wiring::Settings;
 
 /// Messages and snapshots that the driver has sent, until the caller takes them.

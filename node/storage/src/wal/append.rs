@@ -92,6 +92,7 @@ impl Wal {
         let frame = record::fill_pages(record::open_frame(next), next.unit);
         self.latch.guard("write", path, active.file.write_at(end, &frame))?;
 
+        self.written += size;
         segment.end = end;
         segment.chain = chain;
         segment.max_index = segment.max_index.max(entries.iter().map(|e| e.id.index).max());
