@@ -5,6 +5,7 @@
 //! A module uses only modules above it in this list; all of them use `config`.
 
 pub mod descriptors;
+pub mod memory_budget;
 
 pub mod config;
 pub mod log;

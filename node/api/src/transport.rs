@@ -11,7 +11,7 @@ mod authority;
 mod capacity;
 mod connection;
 pub(super) mod connections;
-mod memory;
+pub(crate) mod memory;
 mod pages;
 mod preface;
 mod requests;

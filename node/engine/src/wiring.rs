@@ -66,6 +66,21 @@ pub(crate) struct Queues {
     pub(crate) snapshots: Arc<Mailbox<SnapshotJob>>,
 }
 
+/// Limits on the bytes of the engine's queues. In an empty queue everything fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueLimits {
+    /// Commands under way, as the quota counts them. Default: 64 MiB.
+    pub commands_bytes: usize,
+    /// Messages from other members that wait for the core. Default: 64 MiB.
+    pub messages_bytes: usize,
+}
+
+impl Default for QueueLimits {
+    fn default() -> Self {
+        Self { commands_bytes: 64 << 20, messages_bytes: 64 << 20 }
+    }
+}
+
 /// Settings of a member.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -75,6 +90,8 @@ pub struct Settings {
     pub commit_timeout: Duration,
     /// When snapshots of this member's own state begin.
     pub snapshots: SnapshotTrigger,
+    /// Limits on the bytes of queues.
+    pub queues: QueueLimits,
     /// Names of the members that should preferably lead.
     pub prefer_leaders: Vec<String>,
     /// First IDs of commands, reads and proposals, in this order. The IDs must be random, because an ID must never be reused, not
@@ -108,8 +125,11 @@ pub fn wire(
 ) -> Result<Wired, WireError> {
     let Recovered { mut storage, identity, raft: restored, snapshot, .. } = recovered;
     let cluster = identity.cluster.ok_or(WireError::NoCluster)?.cluster_id;
-    let Settings { raft: config, commit_timeout, snapshots: trigger, prefer_leaders, first_names } = settings;
+    let Settings { raft: config, commit_timeout, snapshots: trigger, queues: limits, prefer_leaders, first_names } =
+        settings;
     let [command, read, proposal] = first_names;
+    shared.admission.limit(limits.commands_bytes);
+    shared.inbox.limit(limits.messages_bytes);
     let supports = shared.supports();
     let (store, start) = match &snapshot {
         Some(info) => load_newest(storage.snapshots(), info.meta.last.index, supports)?,

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raft::{Config, Configuration, Index, MemberId, Role, SnapshotMeta};
-use stepped_member::{Settings, SnapshotContent, SnapshotDue, SnapshotTrigger};
+use stepped_member::{QueueLimits, Settings, SnapshotContent, SnapshotDue, SnapshotTrigger};
 use world::agenda::Agenda;
 use world::clock::{Clock, TRUE_RATE};
 use world::disk::Disk;
@@ -313,6 +313,7 @@ impl MemberCluster {
             raft: config,
             commit_timeout: self.profile.patience,
             snapshots,
+            queues: QueueLimits::default(),
             prefer_leaders: Vec::new(),
             first_names: [self.random.number(), self.random.number(), self.random.number()],
         };

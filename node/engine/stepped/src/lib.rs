@@ -33,7 +33,7 @@ use storage::{Recovered, SnapshotError, Snapshots, StorageError};
 use tokio::sync::mpsc;
 
 pub use engine::driver::SnapshotTrigger;
-pub use engine::wiring::Settings;
+pub use engine::wiring::{QueueLimits, Settings};
 
 /// Messages and snapshots that the driver has sent, until the caller takes them.
 #[derive(Debug, Default)]

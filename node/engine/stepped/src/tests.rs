@@ -33,6 +33,7 @@ fn member(disk: &MemoryDisk) -> SteppedMember {
         raft: Config { snapshot_threshold: 1, snapshot_trailing: 0, ..Config::new(MemberId(1), 5) },
         commit_timeout: Duration::from_secs(2),
         snapshots: SnapshotTrigger::Entries,
+        queues: QueueLimits::default(),
         prefer_leaders: Vec::new(),
         first_names: [1, 2, 3],
     };

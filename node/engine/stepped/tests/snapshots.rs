@@ -10,7 +10,7 @@ use std::time::Duration;
 use memory_disk::MemoryDisk;
 use mvcc::{Command, Put};
 use raft::{Config, Configuration, Index, MemberId, MemberInfo, Now};
-use stepped_member::{SUPPORTED, Settings, SnapshotTrigger, SteppedMember};
+use stepped_member::{QueueLimits, SUPPORTED, Settings, SnapshotTrigger, SteppedMember};
 use storage::{ClusterId, ClusterIdentity, Options, Start, Storage};
 
 const KIB: u64 = 1 << 10;
@@ -44,6 +44,7 @@ impl Alone {
             raft: Config { snapshot_threshold: 4, snapshot_trailing: 0, ..Config::new(MemberId(1), 5) },
             commit_timeout: Duration::from_secs(2),
             snapshots: trigger,
+            queues: QueueLimits::default(),
             prefer_leaders: Vec::new(),
             first_names: [1, 2, 3],
         };
