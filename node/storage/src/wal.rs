@@ -18,6 +18,8 @@ pub(crate) mod outline;
 
 pub(crate) mod append;
 
+pub(crate) mod prepare;
+
 pub(crate) mod recover;
 
 pub(crate) mod read;
@@ -81,6 +83,8 @@ pub(crate) struct Wal {
     scratch: Vec<u8>,
     /// Bytes of all batches that were written.
     written: u64,
+    /// Bytes by which files were extended ahead of batches.
+    preallocated: u64,
 }
 
 impl Wal {
@@ -106,6 +110,11 @@ impl Wal {
     /// Bytes of all batches that were written since the start.
     pub(crate) fn written_bytes(&self) -> u64 {
         self.written
+    }
+
+    /// Bytes by which files were extended ahead of batches since the start.
+    pub(crate) fn preallocated_bytes(&self) -> u64 {
+        self.preallocated
     }
 
     /// Length of the batches after `index`, in bytes, to within the length of an extent.

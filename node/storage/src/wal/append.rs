@@ -58,6 +58,7 @@ impl Wal {
         let target = segment::allocation(active.allocated, end, self.options.segment_bytes, unit);
         match active.file.preallocate(active.allocated, target) {
             Ok(()) => {
+                self.preallocated += target - active.allocated;
                 active.allocated = target;
                 Ok(())
             }
