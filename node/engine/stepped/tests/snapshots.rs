@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use memory_disk::MemoryDisk;
@@ -84,16 +84,16 @@ impl Alone {
         assert!(!self.member.is_due(self.now), "the core's thread wakes again and again");
     }
 
-    /// Writes `kib` keys of 1 KiB each, every one in an entry and a batch of its own of 1.5 KiB. Returns the number of snapshots
+    /// Writes `number` keys of 1 KiB each, every one in an entry and a batch of its own of 1.5 KiB. Returns the number of snapshots
     /// that were begun meanwhile.
-    fn put(&mut self, keys: &str, kib: u64) -> u64 {
+    fn put(&mut self, keys: &str, number: u64) -> u64 {
         let mut taken = 0;
         let mut newest = self.snapshot();
-        for number in 0..kib {
-            let put = Put { key: format!("{keys}{number}").into(), value: vec![0; 1_000].into(), ..Put::default() };
+        for key in 0..number {
+            let put = Put { key: format!("{keys}{key}").into(), value: vec![0; 1_000].into(), ..Put::default() };
             let handle = self.member.handle();
             let mut call = pin!(handle.propose(Command::Put(put)));
-            while let Poll::Pending = call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            while call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
                 self.turn();
             }
             self.now += Duration::from_secs(10);
