@@ -132,7 +132,6 @@ impl Drop for Scratch {
 }
 
 /// Bytes that this thread has handed to the kernel, and bytes of pages that it has changed.
-#[expect(clippy::disallowed_methods, reason = "the kernel's counts are no files of a member")]
 fn written() -> [u64; 2] {
     let text = std::fs::read_to_string("/proc/thread-self/io").expect("the kernel counts what a thread writes");
     ["wchar: ", "write_bytes: "].map(|name| {
