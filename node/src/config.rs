@@ -12,6 +12,7 @@ use engine::retention::Retention;
 use mvcc::FeatureLevel;
 
 use crate::descriptors::{CLIENTS_MAX, LIMIT_MIN, clients_max};
+use crate::memory_budget::MemoryBudget;
 
 /// Flags of `raft-node run`.
 #[derive(Args, Clone, Debug)]
@@ -67,7 +68,8 @@ pub struct RunArgs {
     /// election when it returns.
     #[arg(long, env = "RAFT_NODE_PRE_VOTE", default_value = "true", action = ArgAction::Set)]
     pub pre_vote: bool,
-    /// Number of applied log entries after which a snapshot is written.
+    /// Number of applied log entries for which a snapshot is due. It is written once the log since the last one is as long as
+    /// that snapshot and takes 64 KiB for each of these entries; 64 MiB are enough.
     #[arg(long, env = "RAFT_NODE_SNAPSHOT_THRESHOLD", default_value_t = 1_024)]
     pub snapshot_threshold: u64,
     /// Number of log entries before a snapshot that are kept for lagging followers.
@@ -140,6 +142,8 @@ pub struct Config {
     pub client_threads: usize,
     /// The quota that holds, in bytes: that of the flags, or a lower one that fits the memory limit.
     pub quota_bytes: u64,
+    /// The memory of all parts of the member.
+    pub memory: MemoryBudget,
     /// Maximum number of connections of clients.
     pub clients_max: usize,
     /// History that is kept; `None` if it is kept until a client compacts it.
@@ -148,11 +152,6 @@ pub struct Config {
     /// program.
     pub supports: FeatureLevel,
 }
-
-/// Memory that a member needs besides twice its quota, in bytes.
-const MEMORY_BESIDES: u64 = 256 << 20;
-/// The quota is not lowered below this number of bytes.
-const QUOTA_MIN: u64 = 16 << 20;
 
 /// Reason why a configuration was refused; each message names the flag.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -271,7 +270,9 @@ impl Config {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let client_threads = if args.client_threads == 0 { processors.min(2) } else { args.client_threads };
         let (quota_bytes, retention) = (args.quota_bytes, retention(&args)?);
-        Ok(Self { args, client_threads, quota_bytes, clients_max: CLIENTS_MAX, retention, supports: SUPPORTED })
+        let memory = MemoryBudget::new(None, quota_bytes);
+        let clients_max = CLIENTS_MAX;
+        Ok(Self { args, client_threads, quota_bytes, memory, clients_max, retention, supports: SUPPORTED })
     }
 
     /// Limits the connections of clients to what a limit of file descriptors leaves for them.
@@ -285,14 +286,11 @@ impl Config {
         Ok(Self { clients_max: clients_max(limit), ..self })
     }
 
-    /// Lowers the quota to what fits a memory limit, in bytes: twice the quota and 256 MiB. A member whose quota is full
-    /// refuses writes, which a client can mend by a compaction. One that exceeds its memory limit is killed, and again
-    /// after each restart.
+    /// Divides the memory below a limit, in bytes, and lowers the quota to what fits.
     #[must_use]
     pub fn within(self, memory_limit: Option<u64>) -> Self {
-        let Some(limit) = memory_limit else { return self };
-        let fits = (limit.saturating_sub(MEMORY_BESIDES) / 2).max(QUOTA_MIN);
-        Self { quota_bytes: self.quota_bytes.min(fits), ..self }
+        let memory = MemoryBudget::new(memory_limit, self.args.quota_bytes);
+        Self { quota_bytes: memory.quota, memory, ..self }
     }
 }
 
@@ -375,13 +373,9 @@ mod tests {
     }
 
     #[test]
-    fn the_quota_fits_the_memory_limit() {
-        let quota = |flag: &str, limit| check(&["--quota-bytes", flag]).unwrap().within(limit).quota_bytes;
-        assert_eq!(quota("2147483648", None), 2 << 30);
-        assert_eq!(quota("2147483648", Some(8 << 30)), 2 << 30);
-        assert_eq!(quota("2147483648", Some(512 << 20)), 128 << 20);
-        assert_eq!(quota("2147483648", Some(100 << 20)), 16 << 20);
-        assert_eq!(quota("1048576", Some(100 << 20)), 1 << 20, "a lower one is kept");
+    fn the_quota_that_holds_fits_the_memory_limit() {
+        let config = check(&["--quota-bytes", "2147483648"]).unwrap().within(Some(512 << 20));
+        assert_eq!((config.quota_bytes, config.memory.quota, config.args.quota_bytes), (128 << 20, 128 << 20, 2 << 30));
     }
 
     #[test]

@@ -5,12 +5,14 @@
 //! A module uses only modules above it in this list; all of them use `config`.
 
 pub mod descriptors;
+pub mod memory_budget;
 
 pub mod config;
 pub mod log;
 pub mod memory_limit;
 mod random;
 pub mod version;
+pub mod volume;
 
 pub mod metrics;
 

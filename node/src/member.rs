@@ -53,6 +53,7 @@ use crate::member::serve::Serving;
 use crate::metrics::Metrics;
 use crate::peer::Peers;
 use crate::random;
+use crate::volume::{segment_bytes, size_of};
 
 /// Time limit of the leadership transfer when the member stops.
 const DRAIN: Duration = Duration::from_secs(6);
@@ -152,6 +153,10 @@ impl Running {
                 "the quota is lowered to fit this container's memory limit: raise the limit"
             );
         }
+        tracing::info!(budget = %config.memory, "memory of this member, in MiB");
+        if config.memory.exceeds_limit() {
+            tracing::warn!("the memory limit is too low: under load this member may be killed, so raise the limit");
+        }
         let ports = Ports::bind(&config)?;
         let stops = Arc::<AtomicBool>::default();
         let opened = open(&config, Arc::new(PatientDisk { disk, stops: Arc::clone(&stops) }))?;
@@ -231,8 +236,9 @@ impl Opened {
 
 fn open(config: &Config, disk: Arc<dyn Disk>) -> Result<Opened, StartError> {
     let options = Options {
+        segment_bytes: segment_bytes(size_of(&config.args.data_dir)),
         snapshots_kept: config.args.snapshots_retain,
-        memory_bytes: raft::Limits::default().log_bytes as u64,
+        memory_bytes: config.memory.log as u64,
         // Ends the process. The log thread cannot be relied on for this: a member that waits for a snapshot may never
         // write to its log, and the log thread then does not notice a failed disk.
         on_failure: OnFailure::call(|failure| fatal(format_args!("the disk cannot be relied on: {failure}"))),

@@ -1,5 +1,5 @@
 //! The memory limit of the process. Owns where Linux states it: in the control groups of the process, of version 1 or 2. Does
-//! not own what follows from it (`config.rs`).
+//! not own what follows from it (`memory_budget.rs`).
 //!
 //! The limit of a container may come from elsewhere than its cluster's spec, for example from a LimitRange of the
 //! namespace or from a webhook. Only the container itself sees which one holds.

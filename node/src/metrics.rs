@@ -42,6 +42,8 @@ struct Inner {
     entry_commands: Histogram,
     log_write: Histogram,
     log_write_entries: Histogram,
+    log_bytes: Counter,
+    log_preallocated_bytes: Counter,
     apply: Histogram,
     read_index: Histogram,
     requests: Durations,
@@ -104,6 +106,11 @@ impl Metrics {
                 "raft_log_write_entries",
                 "Entries that share one write and one sync",
                 Histogram::counts(),
+            ),
+            log_bytes: page.counter("raft_log_bytes", "Bytes of the batches written to the log, in whole pages"),
+            log_preallocated_bytes: page.counter(
+                "raft_log_preallocated_bytes",
+                "Bytes by which files of the log were extended ahead of batches",
             ),
             apply: page.histogram(
                 "etcd_server_apply_duration_seconds",

@@ -34,7 +34,7 @@ use raft::{Configuration, Index, MemberId, MemberInfo, Message, ProposalId, Term
 use storage::{ClusterId, Snapshots};
 
 use crate::metrics::Metrics;
-use crate::peer::lanes::{Lane, LaneKind};
+use crate::peer::lanes::{CONTROL_BYTES_MAX, Lane, LaneKind};
 use crate::peer::links::{Link, Links};
 
 pub(crate) use crate::peer::accepted::Accepted;
@@ -51,6 +51,7 @@ pub(crate) struct Peers {
     snapshots: Snapshots,
     metrics: Metrics,
     rate: snapshot::Rate,
+    lane_bytes: usize,
     reached: snapshot::Reached,
     incoming: incoming::Incoming,
     verifications: removal::Pace,
@@ -77,6 +78,8 @@ pub(crate) struct Parts {
     pub(crate) snapshots: Snapshots,
     /// Maximum bytes per second of all snapshots that this member sends together; 0: no limit.
     pub(crate) snapshot_rate: u64,
+    /// Maximum weight of the entries and commands that wait for one member, in bytes.
+    pub(crate) lane_bytes: usize,
     /// Runtime on which the tasks of the connections run.
     pub(crate) runtime: tokio::runtime::Handle,
 }
@@ -84,7 +87,7 @@ pub(crate) struct Parts {
 impl Peers {
     /// Creates the peers of a member with an empty configuration and without connections.
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        let Parts { cluster, own_url, shared, metrics, snapshots, snapshot_rate, runtime } = parts;
+        let Parts { cluster, own_url, shared, metrics, snapshots, snapshot_rate, lane_bytes, runtime } = parts;
         Arc::new(Self {
             cluster,
             own_url,
@@ -92,6 +95,7 @@ impl Peers {
             metrics,
             snapshots,
             rate: snapshot::Rate::new(snapshot_rate),
+            lane_bytes,
             reached: snapshot::Reached::default(),
             incoming: incoming::Incoming::default(),
             verifications: removal::Pace::default(),
@@ -104,7 +108,7 @@ impl Peers {
     }
 
     fn link(self: &Arc<Self>, to: MemberId) -> Link {
-        let [control, bulk] = [LaneKind::Control, LaneKind::Bulk].map(|kind| Arc::new(Lane::new(kind)));
+        let (control, bulk) = (Arc::new(Lane::new(CONTROL_BYTES_MAX)), Arc::new(Lane::new(self.lane_bytes)));
         let tasks = [&control, &bulk]
             .map(|lane| self.runtime.spawn(dial::keep(Arc::clone(self), to, Arc::clone(lane))).abort_handle())
             .into();

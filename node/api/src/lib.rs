@@ -40,3 +40,4 @@ pub use observer::{CallObserver, Request, Success};
 pub use service::ClientService;
 pub use status::Refusal;
 pub use transport::connections::{Connections, OpenCall, Place};
+pub use transport::memory::MemoryLimits;

@@ -12,7 +12,7 @@ mod capacity;
 mod connection;
 pub(super) mod connections;
 mod hpack;
-mod memory;
+pub(crate) mod memory;
 mod pages;
 mod preface;
 mod requests;

@@ -18,4 +18,5 @@ mod snapshots;
 pub(crate) use report::Reporter;
 pub(crate) use run::Parts;
 pub use run::{Driver, Ended};
+pub use snapshot_schedule::SnapshotTrigger;
 pub(crate) use snapshot_schedule::{SnapshotJob, SnapshotSchedule};

@@ -15,7 +15,7 @@ use crate::reply::ReadWaiter;
 
 /// Maximum number of waiting messages. Further messages are dropped, which Raft tolerates.
 const MESSAGES_MAX: usize = 16_384;
-/// Maximum weight of the waiting messages, in bytes. Messages without entries or commands are admitted above it, so that
+/// Maximum weight of the waiting messages, in bytes, until [`Inbox::limit`] changes it. Messages without entries or commands are admitted above it, so that
 /// votes and heartbeats get through while the core is slow to take large messages.
 const MESSAGES_BYTES_MAX: usize = 64 << 20;
 /// Maximum number and weight of the waiting messages of all senders outside the configuration together. They are not
@@ -58,6 +58,8 @@ pub(crate) struct Wants {
 #[derive(Debug, Default)]
 struct Waiting {
     open: bool,
+    /// Maximum weight of all messages, if it was changed.
+    bytes_max: Option<usize>,
     stop: bool,
     /// The events that wake the core's thread while it sleeps; `None` while it runs.
     parked: Option<Wants>,
@@ -107,7 +109,9 @@ impl Waiting {
             Body::Propose { .. } => true,
             _ => false,
         };
-        let fits = self.bytes + weight <= MESSAGES_BYTES_MAX || !is_large || self.messages.is_empty();
+        let fits = self.bytes + weight <= self.bytes_max.unwrap_or(MESSAGES_BYTES_MAX)
+            || !is_large
+            || self.messages.is_empty();
         self.messages.len() < MESSAGES_MAX && fits
     }
 
@@ -152,6 +156,11 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
+    /// Changes the maximum weight of the waiting messages, in bytes.
+    pub(crate) fn limit(&self, messages_bytes: usize) {
+        self.lock().bytes_max = Some(messages_bytes);
+    }
+
     /// Opens the inbox, because the core is about to drain it.
     pub(crate) fn open(&self) {
         self.lock().open = true;
@@ -408,6 +417,15 @@ mod tests {
         inbox.messages(MemberId(1), true, replies(3)).expect("a vote or a heartbeat gets through");
         assert!(matches!(&next(&inbox, EVERYTHING)[..], [Event::Messages(all)] if all.len() == 4));
         inbox.messages(MemberId(1), true, propose(1)).expect("the queue is empty again");
+    }
+
+    #[test]
+    fn the_weight_of_messages_is_a_setting() {
+        let inbox = Inbox::default();
+        inbox.limit(1_000);
+        inbox.open();
+        inbox.messages(MemberId(1), true, propose(600)).unwrap();
+        assert_eq!(inbox.messages(MemberId(1), true, propose(600)), Err(InboxRefusal::Full));
     }
 
     #[test]

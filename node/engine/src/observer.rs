@@ -26,6 +26,12 @@ pub trait Observer: fmt::Debug + Send + Sync {
         let _ = (entries, took);
     }
 
+    /// The log has grown. Both counts begin with the process: the bytes of its batches, and the bytes by which its files were
+    /// extended ahead of batches.
+    fn log_bytes(&self, written: u64, preallocated: u64) {
+        let _ = (written, preallocated);
+    }
+
     /// A batch was applied, and its view was published.
     fn batch_applied(&self, took: Duration) {
         let _ = took;

@@ -46,6 +46,10 @@ pub struct Shared {
     pub(crate) stopping: watch::Sender<bool>,
     /// Index of the last entry in the newest durable snapshot.
     pub(crate) snapshot: AtomicU64,
+    /// Length of the newest durable snapshot, in bytes.
+    pub(crate) snapshot_bytes: AtomicU64,
+    /// Bytes of the batches that this process has written to the log.
+    pub(crate) log_bytes: AtomicU64,
     /// Compaction mark below which this member has removed all versions that the mark makes unreadable.
     pub(crate) removed: watch::Sender<Revision>,
     pub(crate) observer: Box<dyn Observer>,
@@ -79,6 +83,8 @@ impl Shared {
             lifecycle,
             stopping: watch::Sender::new(false),
             snapshot: AtomicU64::new(0),
+            snapshot_bytes: AtomicU64::new(0),
+            log_bytes: AtomicU64::new(0),
             removed: watch::Sender::new(Revision(0)),
             observer,
         })

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::io::{BufWriter, Write};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use storage::Snapshots;
@@ -61,6 +62,7 @@ impl SnapshotThread {
         if let Ok(bytes) = &outcome {
             let took = started.elapsed();
             self.shared.observer.snapshot_taken(took);
+            self.shared.snapshot_bytes.store(*bytes, Ordering::Relaxed);
             tracing::info!(%index, bytes, took_ms = took.as_millis(), "wrote a snapshot");
         }
         self.shared.inbox.snapshot_written(outcome.map(|_| index));

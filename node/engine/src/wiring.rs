@@ -14,7 +14,7 @@ use raft::{ConfigError, Entry, EntryId, Index, Now, Payload, Raft, RestoredLog, 
 use storage::{Recovered, SnapshotReader, Snapshots, Storage};
 
 use crate::apply::{self, Applier, ApplyError, ApplyQueue};
-use crate::driver::{Driver, Parts, Reporter, SnapshotJob, SnapshotSchedule};
+use crate::driver::{Driver, Parts, Reporter, SnapshotJob, SnapshotSchedule, SnapshotTrigger};
 use crate::error::SnapshotLoadError;
 use crate::log_thread::{LogJob, LogThread, LogWriter};
 use crate::mailbox::Mailbox;
@@ -66,6 +66,21 @@ pub(crate) struct Queues {
     pub(crate) snapshots: Arc<Mailbox<SnapshotJob>>,
 }
 
+/// Limits on the bytes of the engine's queues. In an empty queue everything fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueLimits {
+    /// Commands under way, as the quota counts them. Default: 64 MiB.
+    pub commands_bytes: usize,
+    /// Messages from other members that wait for the core. Default: 64 MiB.
+    pub messages_bytes: usize,
+}
+
+impl Default for QueueLimits {
+    fn default() -> Self {
+        Self { commands_bytes: 64 << 20, messages_bytes: 64 << 20 }
+    }
+}
+
 /// Settings of a member.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -73,6 +88,10 @@ pub struct Settings {
     pub raft: raft::Config,
     /// Time within which a proposal or read must be answered.
     pub commit_timeout: Duration,
+    /// When snapshots of this member's own state begin.
+    pub snapshots: SnapshotTrigger,
+    /// Limits on the bytes of queues.
+    pub queues: QueueLimits,
     /// Names of the members that should preferably lead.
     pub prefer_leaders: Vec<String>,
     /// First IDs of commands, reads and proposals, in this order. The IDs must be random, because an ID must never be reused, not
@@ -106,7 +125,11 @@ pub fn wire(
 ) -> Result<Wired, WireError> {
     let Recovered { mut storage, identity, raft: restored, snapshot, .. } = recovered;
     let cluster = identity.cluster.ok_or(WireError::NoCluster)?.cluster_id;
-    let Settings { raft: config, commit_timeout, prefer_leaders, first_names: [command, read, proposal] } = settings;
+    let Settings { raft: config, commit_timeout, snapshots: trigger, queues: limits, prefer_leaders, first_names } =
+        settings;
+    let [command, read, proposal] = first_names;
+    shared.admission.limit(limits.commands_bytes);
+    shared.inbox.limit(limits.messages_bytes);
     let supports = shared.supports();
     let (store, start) = match &snapshot {
         Some(info) => load_newest(storage.snapshots(), info.meta.last.index, supports)?,
@@ -115,6 +138,8 @@ pub fn wire(
     let SnapshotMeta { last: EntryId { term, index: applied }, time_ms, .. } = start;
     check_log(&mut storage, &restored.log, applied, supports)?;
     shared.snapshot.store(applied.0, Ordering::Relaxed);
+    shared.snapshot_bytes.store(snapshot.as_ref().map_or(0, |info| info.bytes), Ordering::Relaxed);
+    let backlog = storage.log_bytes_after(applied);
     shared.published.store(Arc::new(Published { view: store.view(), applied, term, time_ms }));
     let election_timeout = config.election_timeout;
     let raft = Raft::new(config, restored, now)?;
@@ -130,7 +155,7 @@ pub fn wire(
         peers: transport,
         batcher: Batcher::new(command, commit_timeout),
         rounds: Rounds::new(read, commit_timeout, election_timeout / 2),
-        snapshots: SnapshotSchedule::new(Arc::clone(&queues.snapshots), applied),
+        snapshots: SnapshotSchedule::new(Arc::clone(&queues.snapshots), trigger, applied, backlog),
         reporter: Reporter::new(cluster, shared.status.load().name.clone()),
         election_timeout,
         prefer_leaders,

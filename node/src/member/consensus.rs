@@ -11,7 +11,7 @@ use engine::handle::Handle;
 use engine::shared::Shared;
 use engine::threads::Threads;
 use engine::wiring::{Settings, WireError, wire};
-use raft::{Limits, MemberId};
+use raft::MemberId;
 use storage::{ClusterIdentity, Recovered};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -21,6 +21,7 @@ use crate::member::compaction;
 use crate::metrics::Metrics;
 use crate::peer::{self, Outgoing, Peers};
 use crate::random;
+use crate::volume::{size_of, snapshot_trigger};
 
 /// Running threads and connections of a member.
 pub(super) struct Consensus {
@@ -53,6 +54,7 @@ impl Consensus {
             metrics: metrics.clone(),
             snapshots: recovered.storage.snapshots().clone(),
             snapshot_rate: config.args.snapshot_rate,
+            lane_bytes: config.memory.lane,
             runtime: tokio::runtime::Handle::current(),
         });
         let clock = Clock::start();
@@ -90,6 +92,8 @@ fn settings(config: &Config, member: MemberId) -> Settings {
     Settings {
         raft: core_config(config, member),
         commit_timeout: config.args.commit_timeout,
+        snapshots: snapshot_trigger(size_of(&config.args.data_dir), config.args.snapshot_threshold),
+        queues: config.memory.engine(),
         prefer_leaders: config.args.prefer_leaders.clone(),
         first_names: [random::number(), random::number(), random::number()],
     }
@@ -111,8 +115,9 @@ fn core_config(config: &Config, id: MemberId) -> raft::Config {
         max_append_entries: args.max_append_entries,
         max_append_bytes: MIB,
         max_inflight_messages: 256,
-        max_inflight_bytes: 16 * MIB,
-        limits: Limits::default(),
+        // Half of a lane, so that only forwarded commands can fill it.
+        max_inflight_bytes: config.memory.lane / 2,
+        limits: config.memory.core(),
         catch_up_entries: 64,
         transfer_timeout: args.election_timeout.max(Duration::from_millis(500)),
         seed: random::number(),

@@ -97,10 +97,7 @@ impl Serving {
     ) -> Result<(), StartError> {
         let limits = Limits { request_bytes_max: config.args.max_request_bytes };
         let settings = Settings { limits, quota_bytes: config.quota_bytes };
-        // The store may have dropped the versions that an answer keeps alive, so both together are limited to twice the
-        // quota.
-        let pinned = usize::try_from(config.quota_bytes).unwrap_or(usize::MAX);
-        let connections = Connections::new(config.clients_max, pinned);
+        let connections = Connections::with_memory(config.clients_max, config.memory.clients());
         for (number, socket) in std::mem::take(&mut self.clients).into_iter().enumerate() {
             let listener = listen(socket).map_err(|source| StartError::System { what: "listen to clients", source })?;
             // Lane 0 is for calls from all other threads.

@@ -1,6 +1,7 @@
 //! Counts the measurements that the engine and the client API report. Owns which metric each report changes. Does not
 //! own when a measurement is reported ([`Observer`], [`CallObserver`]).
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use api::{CallObserver, Method, Request, Success};
@@ -26,6 +27,11 @@ impl Observer for Metrics {
     fn log_written(&self, entries: usize, took: Duration) {
         self.0.log_write.observe(took);
         self.0.log_write_entries.observe_count(entries);
+    }
+
+    fn log_bytes(&self, written: u64, preallocated: u64) {
+        self.0.log_bytes.inner().store(written, Ordering::Relaxed);
+        self.0.log_preallocated_bytes.inner().store(preallocated, Ordering::Relaxed);
     }
 
     fn batch_applied(&self, took: Duration) {

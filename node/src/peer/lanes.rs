@@ -16,11 +16,8 @@ use tokio::sync::Notify;
 use crate::metrics::Metrics;
 use crate::peer::compression::Compression;
 
-/// Maximum weight of the messages that wait in a lane of large messages, in bytes. The value is above Raft's limit of
-/// inflight bytes, so that only forwarded commands can reach it.
-const BULK_BYTES_MAX: usize = 32 << 20;
 /// Maximum weight of the messages that wait in a lane of small messages, in bytes.
-const CONTROL_BYTES_MAX: usize = 2 << 20;
+pub(crate) const CONTROL_BYTES_MAX: usize = 2 << 20;
 /// Size of a frame in bytes; once a frame has this size, no further message is added to it.
 const FRAME_BYTES: usize = 2 << 20;
 
@@ -68,13 +65,10 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    /// A lane without messages or connection.
-    pub(crate) fn new(kind: LaneKind) -> Self {
+    /// A lane without messages or connection, in which messages of this weight in bytes may wait.
+    pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
-            bytes_max: match kind {
-                LaneKind::Control => CONTROL_BYTES_MAX,
-                LaneKind::Bulk => BULK_BYTES_MAX,
-            },
+            bytes_max,
             waiting: Mutex::default(),
             stream: AtomicWaker::new(),
             messages_wait: Notify::new(),
@@ -84,8 +78,8 @@ impl Lane {
         }
     }
 
-    /// Adds the messages that fit and leaves `messages` empty. Returns the messages that do not fit. Into an empty lane every
-    /// message does, because one that is larger than the lane would otherwise never be sent.
+    /// Adds the messages that fit and leaves `messages` empty. Into an empty lane every message fits, because it would
+    /// otherwise never be sent. Returns the messages that do not fit.
     pub(crate) fn put(&self, messages: &mut Vec<Message>) -> Vec<Message> {
         let mut waiting = self.lock();
         let mut dropped = Vec::new();
@@ -228,7 +222,7 @@ mod tests {
 
     #[test]
     fn messages_without_content_fill_a_lane_too() {
-        let lane = Lane::new(LaneKind::Control);
+        let lane = Lane::new(CONTROL_BYTES_MAX);
         let mut replies = vec![message(Body::HeartbeatReply { round: 0 }); CONTROL_BYTES_MAX];
         let dropped = lane.put(&mut replies).len();
         assert!(dropped > 0 && lane.lock().bytes <= CONTROL_BYTES_MAX);
@@ -236,14 +230,28 @@ mod tests {
         assert!(lane.is_empty() && lane.put(&mut vec![message(Body::HeartbeatReply { round: 0 })]).is_empty());
     }
 
+    /// Raft sends it again and again, so it would hold up all later entries.
+    #[test]
+    fn a_message_above_the_limit_is_sent_alone() {
+        let lane = Lane::new(100);
+        let propose = |bytes| {
+            let payload = Payload::Normal(vec![0; bytes].into());
+            message(Body::Propose { proposals: vec![(ProposalId(1), payload)] })
+        };
+        assert_eq!(lane.put(&mut vec![propose(200), propose(1)]).len(), 1);
+        assert_eq!(lane.clear().len(), 1);
+        assert_eq!(lane.put(&mut vec![propose(1), propose(200)]).len(), 1);
+    }
+
     #[test]
     fn proposals_that_do_not_fit_are_named() {
-        let lane = Lane::new(LaneKind::Bulk);
+        const BULK_BYTES: usize = 1 << 20;
+        let lane = Lane::new(BULK_BYTES);
         let propose = |number, bytes| {
             let payload = Payload::Normal(vec![0; bytes].into());
             message(Body::Propose { proposals: vec![(ProposalId(number), payload)] })
         };
-        let mut messages = vec![propose(1, BULK_BYTES_MAX / 2), propose(2, BULK_BYTES_MAX / 2), propose(3, 10)];
+        let mut messages = vec![propose(1, BULK_BYTES / 2), propose(2, BULK_BYTES / 2), propose(3, 10)];
         assert_eq!(proposals_of(&lane.put(&mut messages)), [ProposalId(2)]);
         assert_eq!(proposals_of(&lane.clear()), [ProposalId(1), ProposalId(3)]);
     }

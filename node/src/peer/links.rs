@@ -107,12 +107,12 @@ fn oldest<'u, T: 'u>(entries: impl Iterator<Item = (&'u MemberId, &'u Used<T>)>)
 mod tests {
     use raft::MemberInfo;
 
-    use crate::peer::lanes::LaneKind;
+    use crate::peer::lanes::CONTROL_BYTES_MAX;
 
     use super::*;
 
     fn link() -> Link {
-        let lane = || Arc::new(Lane::new(LaneKind::Control));
+        let lane = || Arc::new(Lane::new(CONTROL_BYTES_MAX));
         Link { control: lane(), bulk: lane(), tasks: Vec::new() }
     }
 

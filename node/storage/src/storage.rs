@@ -238,6 +238,33 @@ impl Storage {
         member.wal.append(&entries)
     }
 
+    /// Bytes of all batches that were written to the log since the start.
+    #[must_use]
+    pub fn log_bytes(&self) -> u64 {
+        self.member.as_ref().map_or(0, |member| member.wal.written_bytes())
+    }
+
+    /// Bytes by which files of the log were extended ahead of batches since the start.
+    #[must_use]
+    pub fn log_preallocated_bytes(&self) -> u64 {
+        self.member.as_ref().map_or(0, |member| member.wal.preallocated_bytes())
+    }
+
+    /// Reserves space for later batches. For a caller that has nothing to write, so that a batch does not wait for it. Does nothing
+    /// if there is enough, if the disk is full, or if the volume belongs to no member.
+    ///
+    /// # Errors
+    /// Returns [`StorageError`] if the file system fails.
+    pub fn prepare(&mut self) -> Result<(), StorageError> {
+        self.member.as_mut().map_or(Ok(()), |member| member.wal.prepare())
+    }
+
+    /// Length of the log after `index` on disk, in bytes, to within 256 KiB. 0 if the log ends at or before `index`.
+    #[must_use]
+    pub fn log_bytes_after(&self, index: Index) -> u64 {
+        self.member.as_ref().map_or(0, |member| member.wal.bytes_after(index))
+    }
+
     /// Continues the log in a format. The log never returns to an earlier format.
     pub fn use_format(&mut self, format: LogFormat) {
         if let Some(member) = &mut self.member {

@@ -18,12 +18,15 @@ pub(crate) mod outline;
 
 pub(crate) mod append;
 
+pub(crate) mod prepare;
+
 pub(crate) mod recover;
 
 pub(crate) mod read;
 
 pub(crate) mod recycle;
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -78,6 +81,10 @@ pub(crate) struct Wal {
     recyclable: VecDeque<PathBuf>,
     /// Buffer for an encoded batch, reused by every write.
     scratch: Vec<u8>,
+    /// Bytes of all batches that were written.
+    written: u64,
+    /// Bytes by which files were extended ahead of batches.
+    preallocated: u64,
 }
 
 impl Wal {
@@ -98,6 +105,32 @@ impl Wal {
     /// First index of the log. If the log is empty, index of the next entry.
     pub(crate) fn first(&self) -> Index {
         self.extents.first().unwrap_or(self.last.index.next())
+    }
+
+    /// Bytes of all batches that were written since the start.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        self.written
+    }
+
+    /// Bytes by which files were extended ahead of batches since the start.
+    pub(crate) fn preallocated_bytes(&self) -> u64 {
+        self.preallocated
+    }
+
+    /// Length of the batches after `index`, in bytes, to within the length of an extent.
+    pub(crate) fn bytes_after(&self, index: Index) -> u64 {
+        let next = index.next();
+        if next > self.last.index {
+            return 0;
+        }
+        let from = self.extents.find(next.max(self.first())).map(|(extent, _)| extent);
+        let Some(from) = from else { return 0 };
+        let length = |segment: &Segment| match segment.header.seq.cmp(&from.segment) {
+            Ordering::Less => 0,
+            Ordering::Equal => segment.end - from.place.offset,
+            Ordering::Greater => segment.end - segment.header.unit,
+        };
+        self.segments.iter().map(length).sum()
     }
 
     /// Size in bytes of the unit in which new segments align batches.

@@ -101,6 +101,11 @@ impl Member {
         self.descriptors = Some(descriptors);
     }
 
+    /// ID of the running process.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.as_ref().and_then(Child::id).expect("it runs")
+    }
+
     /// Sends SIGKILL, so that the member neither flushes its files nor transfers leadership.
     pub(crate) async fn kill(&mut self) {
         self.child.take().unwrap().kill().await.unwrap();

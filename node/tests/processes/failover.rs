@@ -57,7 +57,7 @@ async fn kill_the_leader(cluster: &mut Cluster, round: usize) -> Duration {
 
 #[tokio::test]
 async fn killing_all_members_at_once_loses_no_acknowledged_write() {
-    let mut cluster = Cluster::bootstrapped("kill-all", 3, &["--snapshot-threshold", "50"]).await;
+    let mut cluster = Cluster::bootstrapped("kill-all", 3, &["--snapshot-threshold", "1"]).await;
     let writer = Writer::start("key", cluster.members.iter().map(Member::client_url).collect());
     writer.acknowledged(300).await;
     for member in &mut cluster.members {

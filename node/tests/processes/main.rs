@@ -11,5 +11,6 @@ mod failover;
 mod lifecycle;
 mod local;
 mod membership;
+mod memory;
 mod panics;
 mod strangers;

@@ -25,8 +25,10 @@ async fn counter(member: &Member, name: &str) -> Option<f64> {
 async fn a_new_member_receives_a_snapshot_and_a_vote_and_a_removed_one_keeps_its_tombstone() {
     let flags = ["--snapshot-threshold", "20", "--snapshot-trailing", "5"];
     let mut cluster = Cluster::bootstrapped("grow", 3, &flags).await;
+    // A snapshot is taken when the log is 64 KiB long for each entry of the threshold.
+    let value = "v".repeat(16 << 10);
     for number in 0..100 {
-        cluster.members[number % 3].write(&format!("key-{number}"), "v").await;
+        cluster.members[number % 3].write(&format!("key-{number}"), &value).await;
     }
     until("a snapshot covers the beginning of the log", async || {
         let said = cluster.members[cluster.leader().await].describe().await.ok()?;

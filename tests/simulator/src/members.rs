@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raft::{Config, Configuration, Index, MemberId, Role, SnapshotMeta};
-use stepped_member::{Settings, SnapshotContent, SnapshotDue};
+use stepped_member::{QueueLimits, Settings, SnapshotContent, SnapshotDue, SnapshotTrigger};
 use world::agenda::Agenda;
 use world::clock::{Clock, TRUE_RATE};
 use world::disk::Disk;
@@ -304,9 +304,16 @@ impl MemberCluster {
         *shadow = Disk::holding(id, &found.raft, log);
         self.invariants.synced(shadow)?;
         self.invariants.started(shadow)?;
+        // Runs are too short for as many entries, so bytes decide in these. The others take the snapshots that they ask for.
+        let snapshots = match config.snapshot_threshold {
+            1_024 => SnapshotTrigger::Bytes { least: 16 << 10, most: 128 << 10 },
+            _ => SnapshotTrigger::Entries,
+        };
         let settings = Settings {
             raft: config,
             commit_timeout: self.profile.patience,
+            snapshots,
+            queues: QueueLimits::default(),
             prefer_leaders: Vec::new(),
             first_names: [self.random.number(), self.random.number(), self.random.number()],
         };

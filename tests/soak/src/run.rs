@@ -64,7 +64,7 @@ pub(crate) fn drawn_flags(seed: u64) -> Vec<String> {
     let flags = [
         ("--quota-bytes", (QUOTA_MIB << 20).to_string()),
         ("--lease-reads", random.coin().to_string()),
-        ("--snapshot-threshold", random.pick(&[256, 1_024]).to_string()),
+        ("--snapshot-threshold", random.pick(&[16, 256]).to_string()),
         ("--snapshot-trailing", random.pick(&[16, 1_024]).to_string()),
     ];
     flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect()

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::capacity::ConnectionNumber;
-use super::memory::Memory;
+use super::memory::{Memory, MemoryLimits};
 
 /// Time for which a connection without a call is kept, even if there is a newcomer. Clients open a connection again
 /// when it ends. Without this time, two clients that take turns would do so without a pause.
@@ -94,7 +94,13 @@ impl Connections {
     /// A port with at most `max` connections, whose answers may keep `pinned` bytes of stored versions alive.
     #[must_use]
     pub fn new(max: usize, pinned: usize) -> Arc<Self> {
-        Arc::new(Self { max, started: Instant::now(), open: Mutex::default(), memory: Arc::new(Memory::new(pinned)) })
+        Self::with_memory(max, MemoryLimits { pinned, ..MemoryLimits::default() })
+    }
+
+    /// A port with at most `max` connections and this memory for their messages.
+    #[must_use]
+    pub fn with_memory(max: usize, limits: MemoryLimits) -> Arc<Self> {
+        Arc::new(Self { max, started: Instant::now(), open: Mutex::default(), memory: Arc::new(Memory::new(limits)) })
     }
 
     /// Gives a new connection its place. If all places are taken, a connection is asked to end: one that has not begun,
@@ -228,7 +234,12 @@ mod tests {
     /// Connections of a member that started an hour ago.
     fn connections(max: usize) -> Arc<Connections> {
         let started = Instant::now().checked_sub(Duration::from_secs(3_600)).expect("this machine is up for longer");
-        Arc::new(Connections { max, started, open: Mutex::default(), memory: Arc::new(Memory::new(0)) })
+        Arc::new(Connections {
+            max,
+            started,
+            open: Mutex::default(),
+            memory: Arc::new(Memory::new(MemoryLimits::default())),
+        })
     }
 
     #[test]

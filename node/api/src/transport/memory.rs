@@ -12,17 +12,30 @@ use crate::status::Refusal;
 
 /// Maximum size of a message that does not wait for larger ones, in bytes.
 const SMALL_BYTES_MAX: usize = 64 << 10;
-/// Memory for small messages under way, in bytes. Half of it is only counted, because nearly all messages are small and
-/// would otherwise take a lock. The other half is shared in turns once the first one is used up.
-const SMALL_BYTES: usize = 16 << 20;
-/// Memory for other messages under way, in bytes.
-const LARGE_BYTES: usize = 48 << 20;
-/// Bytes of messages that wait for memory, at most, for each of the two.
-const WAITING_BYTES_MAX: usize = 16 << 20;
 /// Bytes that a message costs besides its own: the command and the caller that waits for it.
 const MESSAGE_BYTES: usize = 512;
 /// Time for which a message waits for memory.
 const RESERVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Memory for the messages of all connections of a port, in bytes. One message is always possible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryLimits {
+    /// Messages of at most 64 KiB under way. Half of it is only counted, because nearly all messages are small and would
+    /// otherwise take a lock. The other half is shared in turns once the first one is used up. Default: 16 MiB.
+    pub small: usize,
+    /// Other messages under way. Default: 48 MiB.
+    pub large: usize,
+    /// Messages that wait for memory, at most, for each of the two. Default: 16 MiB.
+    pub waiting: usize,
+    /// Stored versions that answers keep alive. Default: 0.
+    pub pinned: usize,
+}
+
+impl Default for MemoryLimits {
+    fn default() -> Self {
+        Self { small: 16 << 20, large: 48 << 20, waiting: 16 << 20, pinned: 0 }
+    }
+}
 
 /// Memory for the messages of all connections of a port. A request holds its memory until it has its answer, and an
 /// answer until it was sent.
@@ -30,6 +43,8 @@ const RESERVE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Memory {
     /// Bytes that are held by small requests and only counted.
     counted: Arc<AtomicUsize>,
+    /// Maximum of `counted`.
+    counted_max: usize,
     /// For further small requests, so that they never wait for large ones.
     small: Arc<Capacity>,
     large: Arc<Capacity>,
@@ -38,13 +53,14 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// Memory of a port whose answers may take or keep alive this number of bytes.
-    pub(super) fn new(answers: usize) -> Self {
+    pub(super) fn new(limits: MemoryLimits) -> Self {
+        let MemoryLimits { small, large, waiting, pinned } = limits;
         Self {
             counted: Arc::default(),
-            small: Capacity::new(SMALL_BYTES / 2, WAITING_BYTES_MAX),
-            large: Capacity::new(LARGE_BYTES, WAITING_BYTES_MAX),
-            answers: Capacity::new(answers, WAITING_BYTES_MAX),
+            counted_max: small / 2,
+            small: Capacity::new(small / 2, waiting),
+            large: Capacity::new(large, waiting),
+            answers: Capacity::new(pinned, waiting),
         }
     }
 
@@ -58,7 +74,7 @@ impl Memory {
         length: usize,
     ) -> Result<RequestMemory, Status> {
         let (is_small, bytes) = (length <= SMALL_BYTES_MAX, length + MESSAGE_BYTES);
-        if is_small && let Some(counted) = Counted::take(&self.counted, bytes) {
+        if is_small && let Some(counted) = Counted::take(&self.counted, self.counted_max, bytes) {
             return Ok(RequestMemory::Counted(counted));
         }
         let capacity = if is_small { &self.small } else { &self.large };
@@ -90,10 +106,10 @@ pub(crate) struct Counted {
 }
 
 impl Counted {
-    fn take(count: &Arc<AtomicUsize>, bytes: usize) -> Option<Self> {
+    fn take(count: &Arc<AtomicUsize>, max: usize, bytes: usize) -> Option<Self> {
         let counted = Self { count: Arc::clone(count), bytes };
         let before = count.fetch_add(bytes, Ordering::Relaxed);
-        (before + bytes <= SMALL_BYTES / 2).then_some(counted)
+        (before + bytes <= max).then_some(counted)
     }
 }
 
@@ -109,11 +125,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn small_requests_have_all_of_their_memory_and_no_more() {
-        let memory = Memory::new(0);
+        for small in [MemoryLimits::default().small, 4 << 20] {
+            let memory = Memory::new(MemoryLimits { small, ..MemoryLimits::default() });
+            fill(&memory, small).await;
+        }
+    }
+
+    async fn fill(memory: &Memory, small: usize) {
         let bytes = SMALL_BYTES_MAX + MESSAGE_BYTES;
         let mut held = Vec::new();
         // A connection gets at most half of what is shared in turns.
-        for connection in 0..SMALL_BYTES / bytes {
+        for connection in 0..small / 2 / bytes * 2 {
             held.push(memory.reserve_request(connection as u64, SMALL_BYTES_MAX).await.expect("there is memory"));
         }
         assert!(matches!(held.last(), Some(RequestMemory::Reserved(_))));

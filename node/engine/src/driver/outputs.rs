@@ -1,5 +1,6 @@
 //! Owns the execution of the core's outputs. Does not own the order of outputs (`raft`).
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use raft::{DropReason, Now, Output, ProposalId, Role};
@@ -30,7 +31,7 @@ impl Driver {
                 let unanswered = self.pending.take_all();
                 self.answer(unanswered, ProposeError::TimedOut);
                 let installed = InstalledSignal::default();
-                self.snapshots.installed(meta.last.index);
+                self.snapshots.installed(meta.last.index, self.shared.log_bytes.load(Ordering::Relaxed));
                 self.sent_to_apply = meta.last.index;
                 self.apply.push(ApplyJob::Install { meta: meta.clone(), installed: installed.clone() });
                 self.log_jobs.push(LogJob::Install { io, from, hard_state, meta, installed });

@@ -213,7 +213,7 @@ impl Driver {
             Event::SnapshotSent { to, number, arrived } => self.snapshot_sent(now, to, number, arrived),
             Event::LogRead { to, from, read } => {
                 // Damaged entries are no longer needed once a newer snapshot contains their effects.
-                self.snapshots.due |= read.is_err();
+                self.snapshots.asked |= read.is_err();
                 self.raft.log_read(now, to, from, read);
             }
             Event::SnapshotWritten(outcome) => self.snapshot_written(now, outcome),

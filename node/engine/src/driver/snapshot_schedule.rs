@@ -11,6 +11,47 @@ use raft::{Index, MemberId, SnapshotMeta, Term};
 use crate::mailbox::Mailbox;
 use crate::published::Published;
 
+/// When a snapshot of this member's own state begins that no other member needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotTrigger {
+    /// After as many entries as [`raft::Config::snapshot_threshold`] says, whatever their length. For tests.
+    Entries,
+    /// Once the log since the newest snapshot is as long as that snapshot, so that snapshots at most double the bytes that a
+    /// member writes.
+    Bytes {
+        /// Length of the log in bytes below which no snapshot begins, however small the newest one is.
+        least: u64,
+        /// Length of the log in bytes at which a snapshot begins, however large the newest one is. Bounds the log on disk,
+        /// which reaches back to the oldest snapshot that is kept.
+        most: u64,
+    },
+}
+
+/// Maximum number of entries since the newest snapshot. Short entries that share batches take few bytes, but each of them
+/// is applied again at a start.
+const ENTRIES_MAX: u64 = 1_000_000;
+
+impl SnapshotTrigger {
+    /// Returns whether a snapshot begins. `is_due`: the core has counted enough entries.
+    fn is_reached(self, is_due: bool, since: LogSince, snapshot_bytes: u64) -> bool {
+        match self {
+            Self::Entries => is_due,
+            Self::Bytes { least, most } => {
+                since.bytes >= snapshot_bytes.max(least).min(most) || since.entries >= ENTRIES_MAX
+            }
+        }
+    }
+}
+
+/// The log since the newest snapshot.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LogSince {
+    /// Number of applied entries.
+    pub(super) entries: u64,
+    /// Length of the batches on disk, in bytes.
+    pub(super) bytes: u64,
+}
+
 /// A snapshot that the snapshot thread must write.
 #[derive(Debug)]
 pub(crate) struct SnapshotJob {
@@ -70,8 +111,17 @@ pub(crate) struct SnapshotSchedule {
     pub(super) jobs: Arc<Mailbox<SnapshotJob>>,
     /// Last index of the newest durable snapshot.
     pub(super) newest: Index,
+    pub(super) trigger: SnapshotTrigger,
     /// True if the core has reported that a snapshot is due.
     pub(super) due: bool,
+    /// True if a snapshot begins as soon as another one may, whatever the trigger.
+    pub(super) asked: bool,
+    /// True if the trigger was reached when the log was last measured.
+    is_reached: bool,
+    /// Bytes of the log after the newest snapshot that were on disk at the start, or 0 if a later snapshot was begun.
+    backlog: u64,
+    /// Bytes that this process had written to the log when the newest snapshot was begun or installed.
+    written_before: u64,
     /// State that is written as a snapshot once the log is durable up to the state's index.
     pub(super) captured: Option<Arc<Published>>,
     /// Time at which the writing of the current snapshot began; `None` if no snapshot is being written.
@@ -84,12 +134,18 @@ pub(crate) struct SnapshotSchedule {
 }
 
 impl SnapshotSchedule {
-    /// Creates a schedule that queues its work in `jobs`. The newest durable snapshot ends at `newest`.
-    pub(crate) fn new(jobs: Arc<Mailbox<SnapshotJob>>, newest: Index) -> Self {
+    /// Creates a schedule that queues its work in `jobs`. The newest durable snapshot ends at `newest`, and `backlog` bytes
+    /// of the log follow it.
+    pub(crate) fn new(jobs: Arc<Mailbox<SnapshotJob>>, trigger: SnapshotTrigger, newest: Index, backlog: u64) -> Self {
         Self {
             jobs,
             newest,
+            trigger,
             due: false,
+            asked: false,
+            is_reached: false,
+            backlog,
+            written_before: 0,
             captured: None,
             started: None,
             not_before: Duration::ZERO,
@@ -103,16 +159,38 @@ impl SnapshotSchedule {
         self.due = self.due || index > self.newest;
     }
 
+    /// Compares the log with the trigger. `applied`: last applied index. `written`: bytes that this process has written to
+    /// the log. `snapshot_bytes`: length of the newest snapshot.
+    pub(super) fn measure(&mut self, applied: Index, written: u64, snapshot_bytes: u64) {
+        let since = LogSince {
+            entries: applied.0.saturating_sub(self.newest.0),
+            bytes: self.backlog + written.saturating_sub(self.written_before),
+        };
+        self.is_reached = since.entries > 0 && self.trigger.is_reached(self.due, since, snapshot_bytes);
+    }
+
+    /// Returns whether a snapshot begins as soon as the interval since the last one permits.
+    pub(super) fn is_due(&self) -> bool {
+        self.asked || self.is_reached
+    }
+
+    /// Records that there is nothing to write, or that the log is measured anew because a snapshot begins or is installed.
+    /// `written`: bytes that this process has written to the log.
+    pub(super) fn begun(&mut self, written: u64) {
+        (self.due, self.asked, self.is_reached) = (false, false, false);
+        (self.backlog, self.written_before) = (0, written);
+    }
+
     /// Records that a snapshot which ends at `index` is installed.
-    pub(super) fn installed(&mut self, index: Index) {
+    pub(super) fn installed(&mut self, index: Index, written: u64) {
         self.newest = self.newest.max(index);
-        self.due = false;
+        self.begun(written);
         self.captured = None;
     }
 
     /// Time at which a due snapshot may begin even if no event arrives.
     pub(super) fn deadline(&self) -> Option<Duration> {
-        (self.due && self.started.is_none() && self.captured.is_none()).then_some(self.not_before)
+        (self.is_due() && self.started.is_none() && self.captured.is_none()).then_some(self.not_before)
     }
 
     /// Returns whether a member needs a snapshot.
@@ -126,6 +204,30 @@ mod tests {
     use super::*;
 
     const TO: MemberId = MemberId(2);
+
+    #[test]
+    fn short_entries_are_bounded_by_their_number() {
+        let trigger = SnapshotTrigger::Bytes { least: 1 << 20, most: 1 << 30 };
+        let mut schedule = SnapshotSchedule::new(Arc::default(), trigger, Index(7), 0);
+        schedule.due(Index(6 + ENTRIES_MAX));
+        schedule.measure(Index(6 + ENTRIES_MAX), 0, 0);
+        assert!(!schedule.is_due() && schedule.deadline().is_none(), "due, but short");
+        schedule.measure(Index(7 + ENTRIES_MAX), 0, 0);
+        assert!(schedule.is_due());
+    }
+
+    #[test]
+    fn nothing_is_due_without_a_new_entry() {
+        let trigger = SnapshotTrigger::Bytes { least: 10, most: 10 };
+        let mut schedule = SnapshotSchedule::new(Arc::default(), trigger, Index(7), 50);
+        schedule.measure(Index(7), 100, 0);
+        assert!(!schedule.is_due(), "the snapshot would be the one that is there");
+        schedule.measure(Index(8), 100, 0);
+        assert!(schedule.is_due());
+        schedule.begun(100);
+        schedule.measure(Index(8), 109, 0);
+        assert!(!schedule.is_due());
+    }
 
     #[test]
     fn a_transfer_that_satisfies_the_request_continues() {

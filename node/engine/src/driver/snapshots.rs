@@ -22,13 +22,15 @@ const INTERVAL_FACTOR: u32 = 19;
 impl Driver {
     pub(super) fn snapshot_if_due(&mut self, now: Now) {
         let state = &mut self.snapshots;
+        let written = self.shared.log_bytes.load(Ordering::Relaxed);
+        state.measure(self.published.applied, written, self.shared.snapshot_bytes.load(Ordering::Relaxed));
         let is_time = now.monotonic >= state.not_before;
-        if state.started.is_some() || !(state.is_wanted() || (state.due && is_time) || state.captured.is_some()) {
+        if state.started.is_some() || !(state.is_wanted() || (state.is_due() && is_time) || state.captured.is_some()) {
             return;
         }
         if self.published.applied <= state.newest {
             // The newest durable snapshot holds the current state, so members that need a snapshot receive this one.
-            state.due = false;
+            (state.due, state.asked) = (false, false);
             self.send_wanted(now);
             return;
         }
@@ -36,7 +38,7 @@ impl Driver {
         // The core returns no metadata until the log is durable up to the view's index. Otherwise, after a crash, a snapshot
         // beyond the end of the log would look as if the log had been lost.
         let Some(meta) = self.raft.snapshot_meta(published.applied, published.time_ms) else { return };
-        state.due = false;
+        state.begun(written);
         state.started = Some(now.monotonic);
         if let Some(published) = state.captured.take() {
             state.jobs.push(SnapshotJob { meta, published });
@@ -56,7 +58,7 @@ impl Driver {
             }
             Err(reason) => {
                 tracing::error!(%reason, "no snapshot could be written: the log grows until one is written");
-                state.due = true;
+                state.asked = true;
             }
         }
         self.send_wanted(now);

@@ -13,6 +13,7 @@ use crate::reply::Waiter;
 const REQUESTS_MAX: usize = 16_384;
 /// Maximum number of bytes of all commands under way. A command counts with the bytes that the quota charges for it, or with
 /// those of the message that it keeps in memory, whichever are more: deletions and comparisons cost the quota nothing.
+/// [`Admission::limit`] changes it.
 const BYTES_MAX: usize = 64 << 20;
 
 /// Maximum number of bytes of one command. If an entry is almost full and a command of this size is added, the entry
@@ -31,13 +32,25 @@ pub(crate) struct Proposal {
 }
 
 /// Number and bytes of the commands under way. Every admitted command is released exactly once, when the command is answered.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Admission {
     requests: AtomicUsize,
     bytes: AtomicUsize,
+    bytes_max: AtomicUsize,
+}
+
+impl Default for Admission {
+    fn default() -> Self {
+        Self { requests: AtomicUsize::new(0), bytes: AtomicUsize::new(0), bytes_max: AtomicUsize::new(BYTES_MAX) }
+    }
 }
 
 impl Admission {
+    /// Changes the maximum number of bytes of all commands under way.
+    pub(crate) fn limit(&self, bytes_max: usize) {
+        self.bytes_max.store(bytes_max, Ordering::Relaxed);
+    }
+
     /// Admits a command, which keeps `message_bytes` in memory, if the limits allow it.
     pub(crate) fn admit(
         &self,
@@ -49,11 +62,12 @@ impl Admission {
         if bytes > COMMAND_BYTES_MAX {
             return Err(ProposeError::TooLarge { bytes, limit: COMMAND_BYTES_MAX });
         }
+        let bytes_max = self.bytes_max.load(Ordering::Relaxed);
         let requests = self.requests.fetch_add(1, Ordering::Relaxed);
         let waiting_bytes = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         // A command is always admitted while no other command is under way, because the check above already limits the command's
         // size.
-        if requests > 0 && (requests >= REQUESTS_MAX || waiting_bytes.saturating_add(bytes) > BYTES_MAX) {
+        if requests > 0 && (requests >= REQUESTS_MAX || waiting_bytes.saturating_add(bytes) > bytes_max) {
             self.release(1, bytes);
             return Err(ProposeError::Overloaded);
         }

@@ -32,7 +32,8 @@ use storage::codec::DecodeError;
 use storage::{LogFormat, Recovered, SnapshotError, Snapshots, StorageError};
 use tokio::sync::mpsc;
 
-pub use engine::wiring::Settings;
+pub use engine::driver::SnapshotTrigger;
+pub use engine::wiring::{QueueLimits, Settings};
 
 /// Messages and snapshots that the driver has sent, until the caller takes them.
 #[derive(Debug, Default)]

@@ -32,6 +32,8 @@ fn member(disk: &MemoryDisk) -> SteppedMember {
     let settings = Settings {
         raft: Config { snapshot_threshold: 1, snapshot_trailing: 0, ..Config::new(MemberId(1), 5) },
         commit_timeout: Duration::from_secs(2),
+        snapshots: SnapshotTrigger::Entries,
+        queues: QueueLimits::default(),
         prefer_leaders: Vec::new(),
         first_names: [1, 2, 3],
     };

@@ -20,7 +20,7 @@ use raft::{
     Append, AppendReply, Body, Change, Config, Configuration, Entry, EntryId, Index, MemberId, MemberInfo, Message,
     Now, Payload, Term,
 };
-use stepped_member::{Settings, SteppedMember};
+use stepped_member::{QueueLimits, Settings, SnapshotTrigger, SteppedMember};
 use storage::{ClusterId, ClusterIdentity, Options, Start, Storage};
 
 const FIRST: FeatureLevel = FeatureLevel::FIRST;
@@ -70,6 +70,8 @@ impl One {
         let settings = Settings {
             raft: Config { snapshot_threshold: 4, snapshot_trailing: 0, ..Config::new(id(1), 5) },
             commit_timeout: Duration::from_secs(2),
+            snapshots: SnapshotTrigger::Entries,
+            queues: QueueLimits::default(),
             prefer_leaders: Vec::new(),
             first_names: [1, 2, 3],
         };

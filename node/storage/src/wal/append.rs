@@ -58,6 +58,7 @@ impl Wal {
         let target = segment::allocation(active.allocated, end, self.options.segment_bytes, unit);
         match active.file.preallocate(active.allocated, target) {
             Ok(()) => {
+                self.preallocated += target - active.allocated;
                 active.allocated = target;
                 Ok(())
             }
@@ -92,6 +93,7 @@ impl Wal {
         let frame = record::fill_pages(record::open_frame(next), next.unit);
         self.latch.guard("write", path, active.file.write_at(end, &frame))?;
 
+        self.written += size;
         segment.end = end;
         segment.chain = chain;
         segment.max_index = segment.max_index.max(entries.iter().map(|e| e.id.index).max());

@@ -73,6 +73,8 @@ impl Wal {
             reads: Reads::default(),
             recyclable: VecDeque::new(),
             scratch: Vec::new(),
+            written: 0,
+            preallocated: 0,
         };
         wal.next_segment(Some(base), 0)?;
         Ok(wal)
@@ -138,6 +140,8 @@ impl Wal {
             reads: Reads::default(),
             recyclable,
             scratch: Vec::new(),
+            written: 0,
+            preallocated: 0,
         };
         wal.assert_consistent();
         debug_assert!(tail.windows(2).all(|pair| pair[0].id.index.next() == pair[1].id.index), "the log has a gap");

@@ -317,7 +317,10 @@ impl Wal {
         let (bytes, unit) = (self.options.segment_bytes, self.unit());
         let target = if exists >= needed { exists } else { allocation(exists, needed, bytes, unit) };
         match file.preallocate(exists, target) {
-            Ok(()) => Ok((file, target)),
+            Ok(()) => {
+                self.preallocated += target - exists;
+                Ok((file, target))
+            }
             Err(e) if is_full(&e) => {
                 drop(file);
                 self.latch.guard("remove", draft, self.disk.remove(draft))?;
