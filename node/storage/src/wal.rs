@@ -24,6 +24,8 @@ pub(crate) mod read;
 
 pub(crate) mod recycle;
 
+pub(crate) mod draft;
+
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
