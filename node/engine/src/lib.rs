@@ -8,7 +8,7 @@
 //! ```text
 //! leaves     fatal clock mailbox slot level transport observer parameters retention status error lifecycle outcome
 //!            published
-//! requests   reply → propose::admission → event → inbox → shared → handle
+//! requests   reply → {propose::admission, log_reads} → event → inbox → shared → handle
 //! pacing     propose::{pending, batch}   read::barrier
 //! threads    log_thread   apply   driver   snapshot_thread   incoming_snapshot
 //! assembly   wiring → threads
@@ -38,6 +38,8 @@ pub mod published;
 pub mod reply;
 
 mod propose;
+
+pub mod log_reads;
 
 mod event;
 mod inbox;
