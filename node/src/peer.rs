@@ -10,6 +10,7 @@ mod connected;
 mod links;
 
 pub(crate) mod dial;
+pub(crate) mod fetch;
 mod greet;
 mod greeting;
 pub(crate) mod listen;
@@ -56,6 +57,8 @@ pub(crate) struct Peers {
     reached: snapshot::Reached,
     incoming: incoming::Incoming,
     verifications: removal::Pace,
+    /// The one place for a member that reads this member's log to repair its own.
+    fetches: Arc<tokio::sync::Semaphore>,
     runtime: tokio::runtime::Handle,
     configuration: ArcSwap<Configuration>,
     links: Mutex<Links>,
@@ -97,6 +100,7 @@ impl Peers {
             reached: snapshot::Reached::default(),
             incoming: incoming::Incoming::default(),
             verifications: removal::Pace::default(),
+            fetches: Arc::new(tokio::sync::Semaphore::new(1)),
             runtime,
             configuration: ArcSwap::default(),
             links: Mutex::default(),

@@ -119,7 +119,8 @@ fn core_config(config: &Config, id: MemberId) -> raft::Config {
     }
 }
 
-fn own_url(cluster: &ClusterIdentity, config: &Config) -> String {
+/// URL at which other members reach this one.
+pub(super) fn own_url(cluster: &ClusterIdentity, config: &Config) -> String {
     let configured = &cluster.own.peer_url;
     if configured.is_empty() { config.args.advertise_peer_url.clone() } else { configured.clone() }
 }

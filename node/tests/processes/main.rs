@@ -12,4 +12,5 @@ mod lifecycle;
 mod local;
 mod membership;
 mod panics;
+mod repair;
 mod strangers;
