@@ -29,7 +29,7 @@ const DURABLE_WITHIN: Duration = Duration::from_secs(5);
 /// Interval in which it is looked for.
 const DURABLE_INTERVAL: Duration = Duration::from_millis(20);
 /// Time within which the leader must send the next chunk.
-const CHUNK_WITHIN: Duration = Duration::from_secs(15);
+const CHUNK_WITHIN: Duration = Duration::from_secs(30);
 
 /// The answer to the call.
 pub(crate) type Chunks = ReceiverStream<Result<FetchChunk, Status>>;
@@ -97,6 +97,7 @@ async fn send(
         after = entries.last().map_or(after, |entry| entry.id);
         let (bytes, crc32c) =
             storage::entries::encode(&entries).map_err(|reason| Status::internal(reason.to_string()))?;
+        peers.rate.take(bytes.len()).await;
         put(chunks, Kind::Entries(FetchedEntries { previous_term: previous.0, entries: bytes, crc32c })).await?;
         since = Instant::now();
         if after.index == last.index {
