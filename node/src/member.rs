@@ -14,6 +14,8 @@ mod restore;
 
 mod compaction;
 
+mod hash_check;
+
 mod repair;
 
 mod patient_disk;
@@ -40,6 +42,7 @@ use engine::lifecycle::Lifecycle;
 use engine::shared::Shared;
 use engine::status::{Phase, Status};
 use engine::wiring::WireError;
+use mvcc::Revision;
 use raft::MemberId;
 use storage::{Disk, FileDisk, Identity, LogRepair, OnFailure, OpenError, Options, Recovered, Start, Storage};
 use tokio::signal::unix::{SignalKind, signal};
@@ -129,6 +132,7 @@ pub struct Running {
     endings: mpsc::Receiver<Ended>,
     fetches: mpsc::Receiver<Fetched>,
     repairs: mpsc::Receiver<repair::Ended>,
+    differences: mpsc::Receiver<Revision>,
     /// Set when the member stops.
     stops: Arc<AtomicBool>,
 }
@@ -169,9 +173,10 @@ impl Running {
         let (ended, endings) = mpsc::channel(1);
         let (fetched, fetches) = mpsc::channel(1);
         let (repaired, repairs) = mpsc::channel(1);
+        let (differs, differences) = mpsc::channel(1);
         let stage = Stage::Over;
-        let member = Member { config, disk, shared, handle, metrics, peers, ended, fetched, repaired, stage };
-        let mut running = Self { member, serving, requests, endings, fetches, repairs, stops };
+        let member = Member { config, disk, shared, handle, metrics, peers, ended, fetched, repaired, differs, stage };
+        let mut running = Self { member, serving, requests, endings, fetches, repairs, differences, stops };
         match opened {
             Opened::Whole(recovered) => running.member.begin(*recovered, &mut running.serving)?,
             Opened::Repairable { repair, .. } => running.member.repair(repair),
@@ -198,6 +203,7 @@ impl Running {
                 Some(ending) = self.endings.recv() => self.member.ended(ending, &mut self.serving).await,
                 Some(fetched) = self.fetches.recv() => self.member.fetched(fetched, &mut self.serving)?,
                 Some(ended) = self.repairs.recv() => self.member.repair_ended(ended, &mut self.serving)?,
+                Some(mark) = self.differences.recv() => self.member.isolate(mark, &mut self.serving).await,
                 () = &mut stop => break,
             }
         }
@@ -341,6 +347,7 @@ struct Member {
     ended: mpsc::Sender<Ended>,
     fetched: mpsc::Sender<Fetched>,
     repaired: mpsc::Sender<repair::Ended>,
+    differs: mpsc::Sender<Revision>,
     stage: Stage,
 }
 
@@ -365,7 +372,14 @@ impl Member {
     }
 
     fn start_consensus(&mut self, recovered: Recovered, serving: &mut Serving) -> Result<(), StartError> {
-        let started = Consensus::start(&self.config, &self.shared, &self.metrics, recovered, self.ended.clone());
+        let started = Consensus::start(
+            &self.config,
+            &self.shared,
+            &self.metrics,
+            recovered,
+            self.ended.clone(),
+            self.differs.clone(),
+        );
         let consensus = match started {
             Err(reason) if reason.is_newer() => {
                 tracing::error!(%reason, "a newer program wrote the disk");

@@ -13,6 +13,7 @@ pub(crate) mod dial;
 pub(crate) mod fetch;
 mod greet;
 mod greeting;
+pub(crate) mod hash;
 pub(crate) mod listen;
 
 mod incoming;
@@ -59,6 +60,7 @@ pub(crate) struct Peers {
     verifications: removal::Pace,
     /// The one place for a member that reads this member's log to repair its own.
     fetches: Arc<tokio::sync::Semaphore>,
+    hashes: hash::Hashes,
     runtime: tokio::runtime::Handle,
     configuration: ArcSwap<Configuration>,
     links: Mutex<Links>,
@@ -101,6 +103,7 @@ impl Peers {
             incoming: incoming::Incoming::default(),
             verifications: removal::Pace::default(),
             fetches: Arc::new(tokio::sync::Semaphore::new(1)),
+            hashes: hash::Hashes::default(),
             runtime,
             configuration: ArcSwap::default(),
             links: Mutex::default(),

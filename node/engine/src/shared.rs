@@ -183,6 +183,18 @@ impl Shared {
         self.stopping.subscribe()
     }
 
+    /// A channel whose value is the compaction mark below which this member has removed all versions that the mark makes unreadable.
+    #[must_use]
+    pub fn subscribe_removed(&self) -> watch::Receiver<Revision> {
+        self.removed.subscribe()
+    }
+
+    /// The newest view of the store.
+    #[must_use]
+    pub fn published(&self) -> Arc<Published> {
+        self.published.load_full()
+    }
+
     /// Asks the core's thread to end.
     pub fn stop_core(&self) {
         self.inbox.stop();
