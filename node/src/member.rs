@@ -14,6 +14,10 @@ mod restore;
 
 mod compaction;
 
+mod hash_check;
+
+mod repair;
+
 mod patient_disk;
 
 mod watched;
@@ -38,8 +42,9 @@ use engine::lifecycle::Lifecycle;
 use engine::shared::Shared;
 use engine::status::{Phase, Status};
 use engine::wiring::WireError;
+use mvcc::Revision;
 use raft::MemberId;
-use storage::{Disk, FileDisk, Identity, OnFailure, OpenError, Options, Recovered, Start, Storage};
+use storage::{Disk, FileDisk, Identity, LogRepair, OnFailure, OpenError, Options, Recovered, Start, Storage};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -48,6 +53,7 @@ use crate::member::adopt::Adoption;
 use crate::member::consensus::Consensus;
 use crate::member::patient_disk::PatientDisk;
 use crate::member::ports::Ports;
+use crate::member::repair::Repairing;
 use crate::member::restore::{Fetched, Restoring};
 use crate::member::serve::Serving;
 use crate::metrics::Metrics;
@@ -126,6 +132,8 @@ pub struct Running {
     requests: mpsc::Receiver<Lifecycle>,
     endings: mpsc::Receiver<Ended>,
     fetches: mpsc::Receiver<Fetched>,
+    repairs: mpsc::Receiver<repair::Ended>,
+    differences: mpsc::Receiver<Revision>,
     /// Set when the member stops.
     stops: Arc<AtomicBool>,
 }
@@ -159,7 +167,8 @@ impl Running {
         }
         let ports = Ports::bind(&config)?;
         let stops = Arc::<AtomicBool>::default();
-        let opened = open(&config, Arc::new(PatientDisk { disk, stops: Arc::clone(&stops) }))?;
+        let disk: Arc<dyn Disk> = Arc::new(PatientDisk { disk, stops: Arc::clone(&stops) });
+        let opened = open(&config, &disk)?;
         let (lifecycle, requests) = mpsc::channel(LIFECYCLE_MAX);
         let metrics = Metrics::new();
         let shared = share(&config, &opened, lifecycle, metrics.clone());
@@ -168,10 +177,15 @@ impl Running {
         let serving = Serving::start(&config, &handle, &metrics, &peers, ports)?;
         let (ended, endings) = mpsc::channel(1);
         let (fetched, fetches) = mpsc::channel(1);
-        let member = Member { config, shared, handle, metrics, peers, ended, fetched, stage: Stage::Over };
-        let mut running = Self { member, serving, requests, endings, fetches, stops };
-        if let Opened::Whole(recovered) = opened {
-            running.member.begin(*recovered, &mut running.serving)?;
+        let (repaired, repairs) = mpsc::channel(1);
+        let (differs, differences) = mpsc::channel(1);
+        let stage = Stage::Over;
+        let member = Member { config, disk, shared, handle, metrics, peers, ended, fetched, repaired, differs, stage };
+        let mut running = Self { member, serving, requests, endings, fetches, repairs, differences, stops };
+        match opened {
+            Opened::Whole(recovered) => running.member.begin(*recovered, &mut running.serving)?,
+            Opened::Repairable { repair, .. } => running.member.repair(repair),
+            Opened::Damaged { .. } | Opened::TooNew { .. } => {}
         }
         Ok(running)
     }
@@ -193,6 +207,8 @@ impl Running {
                 Some(request) = self.requests.recv() => self.member.answer(request, &mut self.serving)?,
                 Some(ending) = self.endings.recv() => self.member.ended(ending, &mut self.serving).await,
                 Some(fetched) = self.fetches.recv() => self.member.fetched(fetched, &mut self.serving)?,
+                Some(ended) = self.repairs.recv() => self.member.repair_ended(ended, &mut self.serving)?,
+                Some(mark) = self.differences.recv() => self.member.isolate(mark, &mut self.serving).await,
                 () = &mut stop => break,
             }
         }
@@ -208,6 +224,8 @@ enum Stage {
     Blank(Box<Storage>),
     /// A backup is being fetched, or the last attempt failed.
     Restoring(Box<Restoring>),
+    /// The log is damaged, and its end is being fetched from other members.
+    Repairing(#[expect(dead_code, reason = "it ends the repair when it is dropped")] Repairing),
     /// The member belongs to a cluster.
     Member(Box<Consensus>),
     /// The member was removed, or its disk is damaged or too new. No further phase follows.
@@ -221,8 +239,21 @@ fn stop_signal(kind: SignalKind) -> Result<tokio::signal::unix::Signal, StartErr
 /// Result of opening the data directory.
 enum Opened {
     Whole(Box<Recovered>),
-    Damaged { member: MemberId, identity: Option<Box<Identity>>, reason: String },
-    TooNew { member: MemberId, identity: Option<Box<Identity>>, reason: String },
+    Damaged {
+        member: MemberId,
+        identity: Option<Box<Identity>>,
+        reason: String,
+    },
+    TooNew {
+        member: MemberId,
+        identity: Option<Box<Identity>>,
+        reason: String,
+    },
+    /// The log is damaged, and other members may have it.
+    Repairable {
+        repair: Box<LogRepair>,
+        reason: String,
+    },
 }
 
 impl Opened {
@@ -230,12 +261,14 @@ impl Opened {
         match self {
             Self::Whole(recovered) => Some(&recovered.identity),
             Self::Damaged { identity, .. } | Self::TooNew { identity, .. } => identity.as_deref(),
+            Self::Repairable { repair, .. } => Some(repair.identity()),
         }
     }
 }
 
-fn open(config: &Config, disk: Arc<dyn Disk>) -> Result<Opened, StartError> {
-    let options = Options {
+/// Settings of one start.
+fn options(config: &Config) -> Options {
+    Options {
         segment_bytes: segment_bytes(size_of(&config.args.data_dir)),
         snapshots_kept: config.args.snapshots_retain,
         memory_bytes: config.memory.log as u64,
@@ -243,8 +276,11 @@ fn open(config: &Config, disk: Arc<dyn Disk>) -> Result<Opened, StartError> {
         // write to its log, and the log thread then does not notice a failed disk.
         on_failure: OnFailure::call(|failure| fatal(format_args!("the disk cannot be relied on: {failure}"))),
         ..Options::new(MemberId(random::nonzero()), random::number())
-    };
-    match Storage::open(disk, Path::new(&config.args.data_dir), options) {
+    }
+}
+
+fn open(config: &Config, disk: &Arc<dyn Disk>) -> Result<Opened, StartError> {
+    match Storage::open(Arc::clone(disk), Path::new(&config.args.data_dir), options(config)) {
         Ok(recovered) => {
             for damage in &recovered.quarantined {
                 tracing::warn!(%damage, "a damaged snapshot was put aside, because an older snapshot and the log hold the same entries");
@@ -252,8 +288,11 @@ fn open(config: &Config, disk: Arc<dyn Disk>) -> Result<Opened, StartError> {
             Ok(Opened::Whole(Box::new(recovered)))
         }
         Err(OpenError::Damaged { identity, damage }) => {
-            let reason = OpenError::Damaged { identity: None, damage }.to_string();
+            let reason = OpenError::Damaged { identity: None, damage: damage.clone() }.to_string();
             tracing::error!(%reason, "the disk is damaged");
+            if let Some(repair) = repair::prepare(config, disk, damage.clone()) {
+                return Ok(Opened::Repairable { repair, reason: damage.to_string() });
+            }
             Ok(Opened::Damaged { member: member_of(identity.as_deref()), identity, reason })
         }
         Err(OpenError::TooNew { identity, newer }) => {
@@ -277,10 +316,12 @@ fn share(config: &Config, opened: &Opened, lifecycle: mpsc::Sender<Lifecycle>, m
     let member = match opened {
         Opened::Whole(recovered) => recovered.identity.member,
         Opened::Damaged { member, .. } | Opened::TooNew { member, .. } => *member,
+        Opened::Repairable { repair, .. } => repair.identity().member,
     };
     let (phase, error) = match opened {
         Opened::Damaged { reason, .. } => (Phase::Damaged, reason.clone()),
         Opened::TooNew { reason, .. } => (Phase::TooNew, reason.clone()),
+        Opened::Repairable { reason, .. } => (Phase::Repairing, reason.clone()),
         Opened::Whole(recovered) if recovered.identity.removed.is_some() => (Phase::Removed, String::new()),
         Opened::Whole(_) if cluster.is_some() => (Phase::Member, String::new()),
         Opened::Whole(_) => (Phase::Blank, String::new()),
@@ -303,6 +344,7 @@ fn share(config: &Config, opened: &Opened, lifecycle: mpsc::Sender<Lifecycle>, m
 
 struct Member {
     config: Config,
+    disk: Arc<dyn Disk>,
     shared: Arc<Shared>,
     handle: Handle,
     metrics: Metrics,
@@ -310,6 +352,8 @@ struct Member {
     peers: Arc<OnceLock<Arc<Peers>>>,
     ended: mpsc::Sender<Ended>,
     fetched: mpsc::Sender<Fetched>,
+    repaired: mpsc::Sender<repair::Ended>,
+    differs: mpsc::Sender<Revision>,
     stage: Stage,
 }
 
@@ -334,7 +378,14 @@ impl Member {
     }
 
     fn start_consensus(&mut self, recovered: Recovered, serving: &mut Serving) -> Result<(), StartError> {
-        let started = Consensus::start(&self.config, &self.shared, &self.metrics, recovered, self.ended.clone());
+        let started = Consensus::start(
+            &self.config,
+            &self.shared,
+            &self.metrics,
+            recovered,
+            self.ended.clone(),
+            self.differs.clone(),
+        );
         let consensus = match started {
             Err(reason) if reason.is_newer() => {
                 tracing::error!(%reason, "a newer program wrote the disk");
@@ -398,7 +449,7 @@ impl Member {
                 self.stage = Stage::Member(consensus);
                 (outcome, None)
             }
-            other @ (Stage::Restoring(_) | Stage::Over) => {
+            other @ (Stage::Restoring(_) | Stage::Repairing(_) | Stage::Over) => {
                 self.stage = other;
                 (Err(AdoptError::NotBlank { phase: self.handle.status().phase }), None)
             }

@@ -63,6 +63,7 @@ struct Inner {
     peer_sent_bytes: Counter,
     peer_received_bytes: Counter,
     peer_disconnects: Counter,
+    keyspaces_differ: Counter,
 
     health_success: Counter,
     health_failures: Counter,
@@ -148,6 +149,8 @@ impl Metrics {
             peer_received_bytes: page
                 .counter("etcd_network_peer_received_bytes", "Bytes of messages received from other members"),
             peer_disconnects: page.counter("raft_peer_disconnects", "Connections to other members that broke"),
+            keyspaces_differ: page
+                .counter("raft_keyspaces_differ", "Comparisons after a compaction in which hashes of members differed"),
             health_success: page.counter("etcd_server_health_success", "Successful answers of /health"),
             health_failures: page.counter("etcd_server_health_failures", "Failing answers of /health"),
             registry: Registry::default(),
@@ -213,6 +216,11 @@ impl Metrics {
     /// Counts one broken connection to another member.
     pub fn peer_disconnected(&self) {
         self.0.peer_disconnects.inc();
+    }
+
+    /// Counts a comparison of keyspaces in which members differed.
+    pub fn keyspaces_differ(&self) {
+        self.0.keyspaces_differ.inc();
     }
 
     /// Returns the page that Prometheus scrapes, in the OpenMetrics text format.

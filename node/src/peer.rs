@@ -10,8 +10,10 @@ mod connected;
 mod links;
 
 pub(crate) mod dial;
+pub(crate) mod fetch;
 mod greet;
 mod greeting;
+pub(crate) mod hash;
 pub(crate) mod listen;
 
 mod incoming;
@@ -55,6 +57,9 @@ pub(crate) struct Peers {
     reached: snapshot::Reached,
     incoming: incoming::Incoming,
     verifications: removal::Pace,
+    /// The one place for a member that reads this member's log to repair its own.
+    fetches: Arc<tokio::sync::Semaphore>,
+    hashes: hash::Hashes,
     runtime: tokio::runtime::Handle,
     configuration: ArcSwap<Configuration>,
     links: Mutex<Links>,
@@ -99,6 +104,8 @@ impl Peers {
             reached: snapshot::Reached::default(),
             incoming: incoming::Incoming::default(),
             verifications: removal::Pace::default(),
+            fetches: Arc::new(tokio::sync::Semaphore::new(1)),
+            hashes: hash::Hashes::default(),
             runtime,
             configuration: ArcSwap::default(),
             links: Mutex::default(),

@@ -11,6 +11,7 @@ use raft::{
 use tokio::sync::oneshot;
 
 use crate::error::{ChangeError, RaiseError, SnapshotWriteError, TransferError};
+use crate::log_reads::{LeaderLog, LogReply};
 use crate::propose::admission::Proposal;
 use crate::published::Published;
 use crate::reply::ReadWaiter;
@@ -66,6 +67,10 @@ pub(crate) enum Control {
     Transfer { target: Option<MemberId>, reply: oneshot::Sender<Result<MemberId, TransferError>> },
     /// Return the committed configuration and the configuration in force (leader only).
     Configuration { reply: oneshot::Sender<Result<Configurations, Option<MemberId>>> },
+    /// Return the term and the last entry of this member's log (leader only).
+    LeaderLog { reply: oneshot::Sender<Result<LeaderLog, Option<MemberId>>> },
+    /// Read durable entries from one index to another, as long as their payloads fit into `bytes`.
+    ReadLog { from: Index, through: Index, bytes: usize, reply: LogReply },
 }
 
 /// The configurations that a leader knows.

@@ -6,9 +6,9 @@
 //! A module uses only modules that precede it in the following list:
 //!
 //! ```text
-//! leaves     fatal clock mailbox slot level transport observer parameters retention status error lifecycle outcome
+//! leaves     fatal clock mailbox slot level transport observer parameters retention hash_check status error lifecycle outcome
 //!            published
-//! requests   reply → propose::admission → event → inbox → shared → handle
+//! requests   reply → {propose::admission, log_reads} → event → inbox → shared → handle
 //! pacing     propose::{pending, batch}   read::barrier
 //! threads    log_thread   apply   driver   snapshot_thread   incoming_snapshot
 //! assembly   wiring → threads
@@ -25,6 +25,7 @@ pub mod level;
 pub mod observer;
 pub mod transport;
 
+pub mod hash_check;
 pub mod parameters;
 pub mod retention;
 pub mod status;
@@ -38,6 +39,8 @@ pub mod published;
 pub mod reply;
 
 mod propose;
+
+pub mod log_reads;
 
 mod event;
 mod inbox;

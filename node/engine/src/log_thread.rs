@@ -11,10 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use raft::{Entry, EntryId, HardState, Index, IoId, MemberId, Persist, SnapshotMeta, Unreadable};
+use raft::{EntryId, HardState, Index, IoId, MemberId, Persist, SnapshotMeta, Unreadable};
 use storage::{Failure, LogFormat, ReadFault, Storage, StorageError};
 
 use crate::fatal::fatal;
+use crate::log_reads::ReadTarget;
 use crate::mailbox::Mailbox;
 use crate::shared::Shared;
 use crate::slot::Slot;
@@ -109,15 +110,6 @@ impl LogJob {
 
 /// Signals to the apply thread that a snapshot is durable.
 pub type InstalledSignal = Slot<()>;
-
-/// Receiver of entries that are read from the log.
-#[derive(Clone, Debug)]
-pub enum ReadTarget {
-    /// The core, which sends them to this member.
-    Peer(MemberId),
-    /// The apply thread. All entries of the range are read.
-    Apply(Slot<Vec<Entry>>),
-}
 
 /// Executes jobs one after the other in the core's order, so that a job begins only after the jobs before it are
 /// durable. On a full disk, however, a job that needs no space comes first.
@@ -254,6 +246,7 @@ impl LogWriter {
                 }
                 slot.set(entries);
             }
+            ReadTarget::Caller(reply) => reply.send(self.storage.read_log(from, through, bytes)),
         }
         Ok(())
     }

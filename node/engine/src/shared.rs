@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use mvcc::{FeatureLevel, Revision, Store};
-use raft::{Index, MemberId, Message, ProposalId, RemovalVerdict, Term};
-use tokio::sync::{mpsc, watch};
+use raft::{Entry, Index, MemberId, Message, ProposalId, RemovalVerdict, Term};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::inbox::Inbox;
+use crate::event::Control;
+use crate::inbox::{Inbox, InboxRefusal};
 use crate::lifecycle::Lifecycle;
+use crate::log_reads::{LeaderLog, LogReadError, LogReply};
 use crate::observer::Observer;
 use crate::propose::admission::Admission;
 use crate::published::Published;
@@ -191,9 +193,49 @@ impl Shared {
         self.stopping.subscribe()
     }
 
+    /// A channel whose value is the compaction mark below which this member has removed all versions that the mark makes unreadable.
+    #[must_use]
+    pub fn subscribe_removed(&self) -> watch::Receiver<Revision> {
+        self.removed.subscribe()
+    }
+
+    /// The newest view of the store.
+    #[must_use]
+    pub fn published(&self) -> Arc<Published> {
+        self.published.load_full()
+    }
+
     /// Asks the core's thread to end.
     pub fn stop_core(&self) {
         self.inbox.stop();
+    }
+
+    /// Returns the log of this member at a moment after the call began (leader only).
+    ///
+    /// # Errors
+    /// Returns why there is no answer.
+    pub async fn leader_log(&self) -> Result<LeaderLog, LogReadError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Control::LeaderLog { reply })?;
+        let answer = answer.await.unwrap_or(Err(None));
+        answer.map_err(|leader| LogReadError::NotLeader { leader })
+    }
+
+    /// Reads durable entries as [`storage::Storage::read_log`] does. The caller has one read under way at a time.
+    ///
+    /// # Errors
+    /// Returns why the first entry was not read.
+    pub async fn read_log(&self, from: Index, through: Index, bytes: usize) -> Result<Vec<Entry>, LogReadError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Control::ReadLog { from, through, bytes, reply: LogReply::new(reply) })?;
+        Ok(answer.await.map_err(|_| LogReadError::Stopped)??)
+    }
+
+    fn ask(&self, control: Control) -> Result<(), LogReadError> {
+        self.inbox.control(control).map_err(|refused| match refused {
+            InboxRefusal::Full => LogReadError::Overloaded,
+            InboxRefusal::Closed => LogReadError::Stopped,
+        })
     }
 }
 

@@ -11,13 +11,14 @@ use engine::handle::Handle;
 use engine::shared::Shared;
 use engine::threads::Threads;
 use engine::wiring::{Settings, WireError, wire};
+use mvcc::Revision;
 use raft::MemberId;
 use storage::{ClusterIdentity, Recovered};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use crate::config::Config;
-use crate::member::compaction;
+use crate::member::{compaction, hash_check};
 use crate::metrics::Metrics;
 use crate::peer::{self, Outgoing, Peers};
 use crate::random;
@@ -31,6 +32,8 @@ pub(super) struct Consensus {
     threads: Threads,
     /// The task that compacts without a client's request, if history is not kept for good.
     compaction: Option<AbortHandle>,
+    /// The task that compares keyspaces.
+    hash_check: AbortHandle,
 }
 
 impl Consensus {
@@ -44,6 +47,7 @@ impl Consensus {
         metrics: &Metrics,
         recovered: Recovered,
         ended: mpsc::Sender<Ended>,
+        differs: mpsc::Sender<Revision>,
     ) -> Result<Self, WireError> {
         let member = recovered.identity.member;
         let cluster = recovered.identity.cluster.clone().ok_or(WireError::NoCluster)?;
@@ -67,7 +71,9 @@ impl Consensus {
         let compaction = config
             .retention
             .map(|retention| tokio::spawn(compaction::run(Handle::new(Arc::clone(shared)), retention)).abort_handle());
-        Ok(Self { peers, cluster, shared: Arc::clone(shared), threads, compaction })
+        let check = hash_check::run(Arc::clone(&peers), Arc::clone(shared), metrics.clone(), differs);
+        let hash_check = tokio::spawn(check).abort_handle();
+        Ok(Self { peers, cluster, shared: Arc::clone(shared), threads, compaction, hash_check })
     }
 
     /// Stops every thread in the order in which data flows. Every output of the core is therefore durable afterwards.
@@ -75,6 +81,7 @@ impl Consensus {
         if let Some(compaction) = &self.compaction {
             compaction.abort();
         }
+        self.hash_check.abort();
         self.shared.stop_core();
         let Self { peers, threads, .. } = self;
         let ending = tokio::task::spawn_blocking(move || {
@@ -124,7 +131,8 @@ fn core_config(config: &Config, id: MemberId) -> raft::Config {
     }
 }
 
-fn own_url(cluster: &ClusterIdentity, config: &Config) -> String {
+/// URL at which other members reach this one.
+pub(super) fn own_url(cluster: &ClusterIdentity, config: &Config) -> String {
     let configured = &cluster.own.peer_url;
     if configured.is_empty() { config.args.advertise_peer_url.clone() } else { configured.clone() }
 }

@@ -67,7 +67,10 @@ impl Member {
                 self.stage = Stage::Member(consensus);
                 return outcome;
             }
-            Stage::Over => return Err(AdoptError::NotBlank { phase: self.handle.status().phase }),
+            other @ (Stage::Repairing(_) | Stage::Over) => {
+                self.stage = other;
+                return Err(AdoptError::NotBlank { phase: self.handle.status().phase });
+            }
         };
         tracing::info!(backup, "fetching a backup");
         let fetching = fetch(storage.snapshots().clone());

@@ -5,14 +5,17 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use proto::peer::peer_server::Peer;
-use proto::peer::{Delivered, Frame, Greeted, Greeting, SnapshotChunk, SnapshotReceived, frame::Kind};
+use proto::peer::{
+    Delivered, FetchRequest, Frame, Greeted, Greeting, HashAnswer, HashRequest, SnapshotChunk, SnapshotReceived,
+    frame::Kind,
+};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::peer::Accepted;
 pub(crate) use crate::peer::compression::FRAME_BYTES_MAX;
 use crate::peer::compression::decompress;
 use crate::peer::connected::Connected;
-use crate::peer::{Peers, greet, greeting, snapshot};
+use crate::peer::{Peers, fetch, greet, greeting, hash, snapshot};
 
 /// Time within which a new connection must send its greeting.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,7 +34,7 @@ impl Listener {
     }
 
     fn peers(&self) -> Result<&Arc<Peers>, Status> {
-        self.peers.get().ok_or_else(|| Status::unavailable("this member belongs to no cluster yet"))
+        self.peers.get().ok_or_else(|| Status::unavailable("this member does not take part in a cluster"))
     }
 }
 
@@ -83,5 +86,19 @@ impl Peer for Listener {
     async fn snapshot(&self, request: Request<Streaming<SnapshotChunk>>) -> Result<Response<SnapshotReceived>, Status> {
         let connection = request.extensions().get::<Accepted>().cloned();
         snapshot::receive(self.peers()?, connection.as_ref(), request.into_inner()).await
+    }
+
+    async fn hash(&self, request: Request<HashRequest>) -> Result<Response<HashAnswer>, Status> {
+        let peers = self.peers()?;
+        let call = Accepted::note(&request);
+        hash::serve(peers, request.into_inner(), call).await
+    }
+
+    type FetchStream = fetch::Chunks;
+
+    async fn fetch(&self, request: Request<FetchRequest>) -> Result<Response<Self::FetchStream>, Status> {
+        let peers = self.peers()?;
+        let connection = request.extensions().get::<Accepted>().cloned();
+        fetch::serve(peers, request.into_inner(), connection.as_ref()).await
     }
 }

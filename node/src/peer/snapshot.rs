@@ -51,7 +51,7 @@ impl Rate {
     }
 
     /// Waits until `bytes` may be sent.
-    async fn take(&self, bytes: usize) {
+    pub(super) async fn take(&self, bytes: usize) {
         const BURST: Duration = Duration::from_secs(1);
         if self.bytes_per_second == 0 {
             return;

@@ -8,6 +8,7 @@
 mod checksum;
 pub mod codec;
 pub mod disk;
+pub mod entries;
 #[expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "the one module that implements Disk on files")]
 pub mod file;
 
@@ -31,6 +32,7 @@ pub use identity::{ClusterId, ClusterIdentity, Identity};
 pub use snapshot::{
     SnapshotError, SnapshotInfo, SnapshotOrigin, SnapshotReader, SnapshotReceiver, SnapshotWriter, Snapshots,
 };
+pub use storage::repair::LogRepair;
 pub use storage::{Options, Recovered, Start, Storage};
 pub use wal::append::BATCH_BYTES;
 pub use wal::format::LogFormat;

@@ -42,7 +42,8 @@ pub(crate) fn replace(
     latch.guard("sync", dir, disk.sync_dir(dir))
 }
 
-fn discard(disk: &dyn Disk, path: &Path, latch: &Latch) -> Result<(), StorageError> {
+/// Removes a draft, if there is one.
+pub(crate) fn discard(disk: &dyn Disk, path: &Path, latch: &Latch) -> Result<(), StorageError> {
     match disk.remove(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         other => latch.guard("remove", path, other),

@@ -12,6 +12,8 @@
 
 mod open;
 
+pub(crate) mod repair;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

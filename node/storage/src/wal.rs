@@ -26,6 +26,8 @@ pub(crate) mod read;
 
 pub(crate) mod recycle;
 
+pub(crate) mod draft;
+
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::path::PathBuf;

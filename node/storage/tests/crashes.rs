@@ -210,6 +210,35 @@ fn a_write_that_stops_at_any_length_is_whole_or_absent() {
     }
 }
 
+/// Every byte at which the write of a batch may stop, for batches of one entry and of several.
+#[test]
+fn a_batch_that_stops_at_any_byte_is_whole_or_absent() {
+    for (format, count) in FORMATS.into_iter().zip([1, 3]).chain(FORMATS.into_iter().zip([3, 1])) {
+        let disk = history::disk_for(format);
+        let mut storage = open(&disk, 1).expect("a blank disk opens").storage;
+        storage.bootstrap(history::record(), &Start::Empty).expect("no fault");
+        let mut append = |indexes: std::ops::Range<u64>| {
+            let hard_state = Some(HardState { term: Term(1), vote: None });
+            let entries = indexes.map(|index| history::entry(index, 1, 150)).collect();
+            storage.append(&[Persist { io: IoId(1), hard_state, entries }])
+        };
+        (1..6).for_each(|index| append(index..index + 1).expect("no fault"));
+        disk.stop_after(2);
+        append(6..6 + count).expect_err("the machine stops after the write and before the sync");
+        let length = disk.last_write_bytes().expect("the batch is not synced");
+        let mut whole = 0;
+        for kept in 0..=length {
+            let disk = disk.fork();
+            disk.keep_of_last_write(kept);
+            let found = open(&disk, 2).unwrap_or_else(|error| panic!("{format:?}, {kept} of {length} bytes: {error}"));
+            let held = found.raft.log.tail.last().map_or(0, |entry| entry.id.index.0);
+            assert!(held == 5 || held == 5 + count, "{format:?}, {kept} of {length} bytes: the log ends at {held}");
+            whole += usize::from(held > 5);
+        }
+        assert!((1..length).contains(&whole), "{format:?}: whole after {whole} of {length} lengths");
+    }
+}
+
 /// Nothing in a directory survives a power loss that removes the directory's name.
 #[test]
 fn the_directory_of_a_new_member_survives_a_power_loss() {

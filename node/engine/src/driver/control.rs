@@ -12,6 +12,8 @@ use super::calls::{PendingChange, PendingTransfer};
 use super::run::Driver;
 use crate::error::{ChangeError, TransferError};
 use crate::event::{Configurations, Control};
+use crate::log_reads::{LeaderLog, ReadTarget};
+use crate::log_thread::LogJob;
 
 /// Time within which a membership change must commit.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,6 +42,11 @@ impl Driver {
                 Err(refusal) => drop(reply.send(Err(refusal.into()))),
             },
             Control::Configuration { reply } => drop(reply.send(self.configurations())),
+            Control::LeaderLog { reply } => drop(reply.send(self.leader_log())),
+            Control::ReadLog { from, through, bytes, reply } => {
+                let into = ReadTarget::Caller(reply);
+                self.log_jobs.push(LogJob::Read { from, through, bytes, into });
+            }
         }
     }
 
@@ -72,6 +79,11 @@ impl Driver {
             in_force: self.configurations.in_force.clone(),
             term: self.raft.soft_state().term,
         })
+    }
+
+    fn leader_log(&self) -> Result<LeaderLog, Option<MemberId>> {
+        let state = self.raft.soft_state();
+        if self.leads() { Ok(LeaderLog { term: state.term, last: self.raft.last() }) } else { Err(state.leader) }
     }
 
     /// Answers the calls whose outcome is known, and the calls that have timed out.

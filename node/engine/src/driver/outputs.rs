@@ -8,7 +8,8 @@ use raft::{DropReason, Now, Output, ProposalId, Role};
 use super::run::{Driver, Ended, RETRY_DELAY};
 use crate::apply::ApplyJob;
 use crate::error::ProposeError;
-use crate::log_thread::{InstalledSignal, LogJob, ReadTarget};
+use crate::log_reads::ReadTarget;
+use crate::log_thread::{InstalledSignal, LogJob};
 use crate::slot::Slot;
 
 impl Driver {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use memory_disk::MemoryDisk;
-use raft::{Configuration, MemberInfo, Payload, Term};
+use raft::{Configuration, Entry, MemberInfo, Payload, Term};
 use storage::{ClusterId, ClusterIdentity, Options, Start};
 use tokio::sync::mpsc;
 

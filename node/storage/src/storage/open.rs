@@ -72,7 +72,7 @@ fn damaged(path: PathBuf, kind: DamageKind) -> OpenError {
 }
 
 /// Adds the identity to an error, and tells what is newer from what is damaged.
-fn conclude(error: OpenError, identity: Option<&Identity>) -> OpenError {
+pub(super) fn conclude(error: OpenError, identity: Option<&Identity>) -> OpenError {
     let identity = identity.cloned().map(Box::new);
     match error {
         OpenError::Damaged { damage: Damage { path, kind: DamageKind::Newer { what, found }, .. }, .. } => {
@@ -232,7 +232,7 @@ fn read_member(
 }
 
 /// Relation of a log to a snapshot.
-enum Reach {
+pub(super) enum Reach {
     /// The log holds the snapshot's last entry, or begins right after it.
     Whole,
     /// The log lacks the snapshot's last entry.
@@ -241,7 +241,7 @@ enum Reach {
     Gap,
 }
 
-fn reaches(meta: &SnapshotMeta, first: Index, last: EntryId, outline: &LogOutline) -> Reach {
+pub(super) fn reaches(meta: &SnapshotMeta, first: Index, last: EntryId, outline: &LogOutline) -> Reach {
     let at = meta.last.index;
     if first > at.next() {
         return Reach::Gap;

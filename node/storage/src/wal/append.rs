@@ -109,7 +109,7 @@ impl Wal {
 }
 
 /// Number of entries at the start that fit into one batch, at least 1.
-fn batch_length(entries: &[&Entry]) -> usize {
+pub(super) fn batch_length(entries: &[&Entry]) -> usize {
     let mut size = 0;
     let fits = |entry: &&&Entry| {
         size += record::record_size(stored_length(entry));
@@ -118,7 +118,7 @@ fn batch_length(entries: &[&Entry]) -> usize {
     entries.iter().take_while(fits).count().max(1)
 }
 
-fn stored_length(entry: &Entry) -> usize {
+pub(super) fn stored_length(entry: &Entry) -> usize {
     match crate::codec::payload_parts(&entry.payload) {
         Ok((_, body)) => body.len(),
         // The size does not matter, because the encoder refuses this entry.

@@ -9,6 +9,8 @@
 //!   them, because the open frame was written after the sync of the batch that does not match;
 //! - **a torn tail** otherwise. No byte of a torn tail was ever acknowledged, and no byte of it is read again, because the next
 //!   segment's header names the end of the last whole batch as the place where the log continues.
+//!
+//! A repair reads the part of a damaged log before the first damage (`Wal::salvage`).
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -38,6 +40,30 @@ pub(crate) struct RecoveredLog {
     pub(crate) outline: LogOutline,
     /// The last entries, with consecutive indexes. Empty only if the log is empty.
     pub(crate) tail: Vec<Entry>,
+}
+
+/// What a repair can keep of a damaged log.
+#[derive(Debug)]
+pub(crate) struct Salvaged {
+    /// Number of the newest segment in the directory; 0 if there is none.
+    pub(crate) newest: u64,
+    /// Format in which the log continues.
+    pub(crate) format: LogFormat,
+    /// The log before the first damage. `None` if the way back from the newest segment is damaged.
+    pub(crate) prefix: Option<Prefix>,
+}
+
+/// The log before its first damage.
+#[derive(Debug)]
+pub(crate) struct Prefix {
+    /// First index. If there is no entry, index of the next one.
+    pub(crate) first: Index,
+    pub(crate) last: EntryId,
+    pub(crate) outline: LogOutline,
+    /// End of the last whole batch.
+    pub(crate) end: Previous,
+    /// Number of the batch after it.
+    pub(crate) next_batch: u64,
 }
 
 fn damaged(path: &Path, offset: u64, kind: DamageKind) -> OpenError {
@@ -102,7 +128,7 @@ impl Wal {
         for (header, next) in chain.iter().zip(chain.iter().skip(1).map(Some).chain([None])) {
             reader.read_segment(&*disk, &dir, header, next)?;
         }
-        let LogReader { segments, extents, outline, next_batch } = reader;
+        let LogReader { segments, extents, outline, next_batch, .. } = reader;
         let last = outline.last();
         let (outline, tail) = outline.finish(&extents, newest_snapshot);
         if segments.iter().any(|segment| segment.header.unit > SECTOR as u64) {
@@ -149,6 +175,60 @@ impl Wal {
         debug_assert_eq!(tail.is_empty(), wal.extents.first().is_none(), "the last entry is returned");
         Ok(RecoveredLog { wal, outline, tail })
     }
+
+    /// Reads a damaged log up to the first damage. Changes nothing.
+    ///
+    /// # Errors
+    /// Returns any error but damage.
+    pub(crate) fn salvage(
+        disk: &dyn Disk,
+        dir: &Path,
+        options: &WalOptions,
+        snapshots: &[EntryId],
+    ) -> Result<Salvaged, OpenError> {
+        let names = disk.list(dir).map_err(Failure::of("list", dir))?;
+        let seqs: BTreeSet<u64> = names.iter().filter_map(|name| segment::seq_of(name)).collect();
+        let Some(&newest) = seqs.last() else {
+            return Ok(Salvaged { newest: 0, format: options.format, prefix: None });
+        };
+        let mut format = options.format;
+        for seq in &seqs {
+            match whole(read_header(disk, dir, *seq))? {
+                Some(header) if header.unit > SECTOR as u64 => format = LogFormat::V2,
+                _ => {}
+            }
+        }
+        let newest_snapshot = snapshots.first().copied().unwrap_or_default();
+        let oldest_snapshot = snapshots.last().map_or(Index(0), |last| last.index);
+        let chain = whole(walk_back(disk, dir, options, &seqs, newest, oldest_snapshot))?.unwrap_or_default();
+        let mut reader = LogReader::new(&chain, 0);
+        for (header, next) in chain.iter().zip(chain.iter().skip(1).map(Some).chain([None])) {
+            if whole(reader.read_segment(disk, dir, header, next))?.is_none() {
+                break;
+            }
+        }
+        let LogReader { extents, outline, reached, .. } = reader;
+        let prefix = reached.map(|(seq, place)| {
+            let last = outline.last();
+            let (outline, _) = outline.finish(&extents, newest_snapshot);
+            Prefix {
+                first: extents.first().unwrap_or(last.index.next()),
+                last,
+                outline,
+                end: Previous { seq, end: place.offset, chain: place.chain },
+                next_batch: place.number,
+            }
+        });
+        Ok(Salvaged { newest, format, prefix })
+    }
+}
+
+/// Returns `None` for damage. A value that only a newer program knows is an error.
+fn whole<T>(outcome: Result<T, OpenError>) -> Result<Option<T>, OpenError> {
+    match outcome {
+        Err(OpenError::Damaged { damage, .. }) if !matches!(damage.kind, DamageKind::Newer { .. }) => Ok(None),
+        other => other.map(Some),
+    }
 }
 
 /// Paths of the newest `count` segments before those that hold the log, oldest first. None before a log that starts anew: if the
@@ -176,15 +256,7 @@ fn walk_back(
     let mut seq = newest;
     loop {
         let path = dir.join(segment::name(seq));
-        let file = disk.open(&path).map_err(Failure::of("open", &path))?;
-        let mut sector = [0; HEADER_SIZE];
-        match read_exact_at(&*file, 0, &mut sector) {
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(damaged(&path, 0, DamageKind::Checksum));
-            }
-            other => other.map_err(Failure::of("read", &path))?,
-        }
-        let header = Header::decode(&sector, &path)?;
+        let header = read_header(disk, dir, seq)?;
         if header.member != options.member {
             return Err(damaged(&path, 0, DamageKind::Foreign));
         }
@@ -204,18 +276,33 @@ fn walk_back(
     Ok(chain)
 }
 
+fn read_header(disk: &dyn Disk, dir: &Path, seq: u64) -> Result<Header, OpenError> {
+    let path = dir.join(segment::name(seq));
+    let file = disk.open(&path).map_err(Failure::of("open", &path))?;
+    let mut sector = [0; HEADER_SIZE];
+    match read_exact_at(&*file, 0, &mut sector) {
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(damaged(&path, 0, DamageKind::Checksum)),
+        other => {
+            other.map_err(Failure::of("read", &path))?;
+            Header::decode(&sector, &path)
+        }
+    }
+}
+
 struct LogReader {
     segments: Vec<Segment>,
     extents: Extents,
     outline: OutlineBuilder,
     next_batch: u64,
+    /// Number of the segment that is being read, and the place after its last whole batch.
+    reached: Option<(u64, Place)>,
 }
 
 impl LogReader {
     fn new(chain: &[Header], tail_bound: u64) -> Self {
         let base = chain.first().map_or(EntryId::default(), |header| header.base);
         let outline = OutlineBuilder::new(base, tail_bound);
-        Self { segments: Vec::new(), extents: Extents::default(), outline, next_batch: 1 }
+        Self { segments: Vec::new(), extents: Extents::default(), outline, next_batch: 1, reached: None }
     }
 
     fn read_segment(
@@ -238,6 +325,7 @@ impl LogReader {
         let continued: Option<Previous> = next.and_then(|next| next.previous);
         let mut max_index = None;
         let mut place = header.first_place();
+        self.reached = Some((header.seq, place));
         while continued.is_none_or(|next| place.offset < next.end) {
             let batch = match record::decode_batch(&mut window, place).map_err(failed())? {
                 Ok(batch) => batch,
@@ -251,16 +339,19 @@ impl LogReader {
                     return Err(damaged(&path, fault.offset, fault.kind));
                 }
             };
-            max_index = max_index.max(batch.entries.iter().map(|entry| entry.id.index).max());
-            self.extents.add(self.outline.last().index, header.seq, place, batch.entries.iter());
-            for entry in batch.entries {
-                let index = entry.id.index;
-                if index == Index(0) || index > self.outline.last().index.next() {
+            // Checked before anything of the batch is kept, so that a repair keeps whole batches.
+            let mut last = self.outline.last().index;
+            for Entry { id, .. } in &batch.entries {
+                if id.index == Index(0) || id.index > last.next() {
                     return Err(damaged(&path, place.offset, DamageKind::Contents("a gap in the log")));
                 }
-                self.outline.push(entry);
+                last = id.index;
             }
+            max_index = max_index.max(batch.entries.iter().map(|entry| entry.id.index).max());
+            self.extents.add(self.outline.last().index, header.seq, place, batch.entries.iter());
+            batch.entries.into_iter().for_each(|entry| self.outline.push(entry));
             place = Place { number: place.number + 1, offset: batch.end, chain: batch.chain, ..place };
+            self.reached = Some((header.seq, place));
         }
         if continued.is_none()
             && let Some(missing) = record::continued_in(&mut window, header.salt, place.offset).map_err(failed())?

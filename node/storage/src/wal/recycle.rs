@@ -26,12 +26,15 @@ impl Wal {
             self.extents.purge_through(newest.header.seq);
         }
         debug_assert!(!self.segments.is_empty(), "the newest segment stays, because it holds the end of the log");
+        let mut surplus = Vec::new();
         for segment in superseded {
             self.reads.close(segment.header.seq);
-            self.recyclable.push_back(segment.path);
+            // A repair writes one segment whatever its length. Its file would stay as long in each use.
+            let is_long = segment.end > self.options.segment_bytes.saturating_mul(2);
+            if is_long { surplus.push(segment.path) } else { self.recyclable.push_back(segment.path) }
         }
-        let surplus = self.recyclable.len().saturating_sub(self.options.recycled_segments);
-        let surplus = self.recyclable.drain(..surplus).collect();
+        let count = self.recyclable.len().saturating_sub(self.options.recycled_segments);
+        surplus.extend(self.recyclable.drain(..count));
         self.remove(surplus)
     }
 

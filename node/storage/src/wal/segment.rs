@@ -166,7 +166,7 @@ impl Header {
     }
 
     /// Encodes the header with zeros up to the first batch.
-    fn encode_unit(&self) -> Vec<u8> {
+    pub(super) fn encode_unit(&self) -> Vec<u8> {
         let mut bytes = self.encode().to_vec();
         bytes.resize(self.unit as usize, 0);
         bytes
