@@ -24,14 +24,14 @@ mod wal;
 
 pub mod storage;
 
-pub use disk::{Disk, DiskFile, DiskReader};
+pub use disk::{Disk, DiskFile, DiskReader, VolumeSpace};
 pub use error::{Damage, DamageKind, Failure, Newer, OnFailure, OpenError, StorageError};
 pub use file::FileDisk;
 pub use identity::{ClusterId, ClusterIdentity, Identity};
 pub use snapshot::{
     SnapshotError, SnapshotInfo, SnapshotOrigin, SnapshotReader, SnapshotReceiver, SnapshotWriter, Snapshots,
 };
-pub use storage::{Options, Recovered, Start, Storage};
+pub use storage::{MemberSpace, Options, Recovered, Start, Storage};
 pub use wal::append::BATCH_BYTES;
 pub use wal::format::LogFormat;
 pub use wal::outline::LogOutline;
