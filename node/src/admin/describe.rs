@@ -176,7 +176,8 @@ mod tests {
     #[test]
     fn the_space_of_the_volume_is_reported_and_the_repair_while_there_is_one() {
         let mut status = leader();
-        status.space = Some(Space { total_bytes: 9, free_bytes: 4, reserve_bytes: 5, below: true, writes_refused: true });
+        status.space =
+            Some(Space { total_bytes: 9, free_bytes: 4, reserve_bytes: 5, below: true, writes_refused: true });
         status.phase = Phase::Repairing;
         let what = "entries 4 to 9 from a1".to_owned();
         status.repair = Some(RepairStatus { bytes_done: 1, bytes_total: 3, stalled: Duration::from_secs(2), what });

@@ -50,6 +50,7 @@ impl Driver {
         match outcome {
             Ok(index) => {
                 state.newest = state.newest.max(index);
+                self.space.hasten();
                 self.shared.snapshot.store(state.newest.0, Ordering::Relaxed);
                 let first_kept = self.raft.snapshot_taken(index);
                 self.log_jobs.push(LogJob::Purge { first_kept });

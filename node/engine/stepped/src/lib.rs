@@ -261,7 +261,7 @@ impl SteppedMember {
             LogJob::Discard { .. } | LogJob::DiscardThrough { .. } => Written::Discarded,
             LogJob::Purge { first_kept } => Written::Purged { first_kept },
             LogJob::Format(_) => Written::Format,
-            LogJob::Read { .. } => Written::Nothing,
+            LogJob::Read { .. } | LogJob::Measure { .. } => Written::Nothing,
             LogJob::Tombstone { .. } => Written::Tombstone,
         }))
     }
