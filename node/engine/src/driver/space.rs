@@ -36,6 +36,11 @@ impl SpaceWatch {
         (!self.is_asked).then_some(self.due)
     }
 
+    /// Whether the member is below its reserve.
+    pub(super) fn is_short(&self) -> bool {
+        self.judgement.standing < Standing::Above
+    }
+
     /// Makes a measurement due.
     pub(super) fn hasten(&mut self) {
         self.due = Duration::ZERO;
@@ -82,10 +87,17 @@ impl Driver {
             }
             self.raft.set_standing(now, standing);
         }
-        if standing < Standing::Above && self.published.applied > self.snapshots.newest {
+        if standing < Standing::Above && self.published.applied > self.snapshots.newest && self.knows_configuration() {
             // A snapshot lets the log before it be removed. The time between two snapshots stays limited.
             self.snapshots.due = true;
         }
+    }
+
+    /// Returns whether a snapshot of the present state would hold a configuration. That of a member which is being added, and
+    /// has not got the entry of its first configuration yet, would not, and a start from it would not know the cluster.
+    fn knows_configuration(&self) -> bool {
+        let meta = self.raft.snapshot_meta(self.published.applied, self.published.time_ms);
+        meta.is_some_and(|meta| !meta.configuration.voters.is_empty())
     }
 
     /// Space of the volume, for the status report.

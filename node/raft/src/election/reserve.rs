@@ -60,6 +60,10 @@ impl Raft {
     /// says nothing counts as above its reserve.
     pub(crate) fn standing_of_quorum(&self) -> Option<Standing> {
         let RoleState::Leader(leader) = &self.role else { return None };
+        // The usual case, which is asked for often, needs no count.
+        if self.standing == Standing::Above && leader.peers().values().all(|progress| !progress.was_short()) {
+            return Some(Standing::Above);
+        }
         let own = self.config.id;
         joint::reached(self.history.latest().1.electorate(), |id| match leader.peer(id) {
             _ if id == own => self.standing,

@@ -55,16 +55,17 @@ impl Raft {
         Ok(target)
     }
 
-    /// Returns the best target among the voters that answered within an election timeout: the one with the most space on
-    /// its volume, among these a preferred voter that holds every committed entry, otherwise the voter with the longest
-    /// log.
+    /// Returns the best target among the voters that answered within an election timeout: one that keeps up, with the most
+    /// space on its volume, among these a preferred voter that holds every committed entry, otherwise the voter with the
+    /// longest log.
     fn best_successor(&self, leader: &Leader) -> Option<MemberId> {
         let voters = &self.history.latest().1.voters;
         let active = leader.peers().iter().filter(|(id, progress)| {
             voters.contains(id) && progress.is_active(self.clocks.monotonic(), self.config.election_timeout)
         });
         let rank = |(id, progress): &(&MemberId, &PeerProgress)| {
-            (self.standing_of(progress), self.is_preferred(**id, progress), progress.matched())
+            let standing = self.standing_of(progress);
+            (self.keeps_up(progress), standing, self.is_preferred(**id, progress), progress.matched())
         };
         active.max_by_key(rank).map(|(id, _)| *id)
     }

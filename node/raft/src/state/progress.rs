@@ -130,6 +130,11 @@ impl PeerProgress {
         self.standing.filter(|(_, at)| now < at.saturating_add(span)).map_or(Standing::default(), |(said, _)| said)
     }
 
+    /// Returns whether the member last said that it is short of space.
+    pub(crate) fn was_short(&self) -> bool {
+        self.standing.is_some()
+    }
+
     /// Records the space that the member says it has.
     pub(crate) fn stands(&mut self, standing: Standing, now: Duration) {
         self.standing = (standing < Standing::Above).then_some((standing, now));
