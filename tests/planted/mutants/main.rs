@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use list::{Hunt, MUTANTS, Mutant, Plant};
-use planted_bugs::cases::{deposed, links, rolled_lease, stalled_disk};
+use planted_bugs::cases::{below_reserve, deposed, links, rolled_lease, stalled_disk};
 use planted_bugs::cores::Options;
 use planted_bugs::cores::run::{judge, run};
 use planted_bugs::invariant::{Checked, Violation};
@@ -39,6 +39,7 @@ fn attempt(mutant: &Mutant, case: u64) -> Checked {
         Hunt::Deposed => deposed::try_case(case, sabotage),
         Hunt::RolledLease => rolled_lease::try_case(case, sabotage),
         Hunt::StalledDisk => stalled_disk::try_case(case),
+        Hunt::BelowReserve => below_reserve::try_case(case),
     }
 }
 
