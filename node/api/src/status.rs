@@ -63,7 +63,8 @@ table! {
     Compacted, OutOfRange, "etcdserver: mvcc: required revision has been compacted";
     /// The requested revision does not exist yet.
     FutureRevision, OutOfRange, "etcdserver: mvcc: required revision is a future revision";
-    /// The quota is used up. Deletions and compactions are still admitted.
+    /// The quota is used up, or no quorum of voters is above the reserve of its volume. Deletions and compactions are still
+    /// admitted, unless hardly any space is left.
     NoSpace, ResourceExhausted, "etcdserver: mvcc: database space exceeded";
     /// The lease does not exist.
     LeaseNotFound, NotFound, "etcdserver: requested lease not found";
@@ -188,6 +189,7 @@ impl From<ProposeError> for Refusal {
             ProposeError::NoLeader | ProposeError::TimedOut => Refusal::Timeout,
             ProposeError::LeaderChanged => Refusal::LeaderChanged,
             ProposeError::Overloaded => Refusal::TooManyRequests,
+            ProposeError::NoSpace => Refusal::NoSpace,
             ProposeError::TooLarge { .. } => Refusal::RequestTooLarge,
             ProposeError::Stopping => Refusal::Stopped,
             ProposeError::NotServing { phase } => Refusal::of_phase(phase),

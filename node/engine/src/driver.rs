@@ -1,7 +1,8 @@
 //! Owns the core's thread, which feeds events to the core and executes the core's outputs. Does not own any decision of the
 //! protocol (`raft`).
 //!
-//! `run.rs` owns the driver's state and loop, and calls `outputs.rs`, `control.rs`, `level.rs` and `snapshots.rs`.
+//! `run.rs` owns the driver's state and loop, and calls `outputs.rs`, `control.rs`, `level.rs`, `snapshots.rs`
+//! and `space.rs`.
 //! State that only one of these files needs has a file of its own: `calls.rs`, `report.rs` and `snapshot_schedule.rs`.
 
 mod calls;
@@ -14,6 +15,7 @@ mod control;
 mod level;
 mod outputs;
 mod snapshots;
+mod space;
 
 pub(crate) use report::Reporter;
 pub(crate) use run::Parts;

@@ -21,6 +21,9 @@ pub enum ProposeError {
     /// Nothing was written: too many commands are waiting.
     #[error("too many requests are waiting: nothing was written")]
     Overloaded,
+    /// Nothing was written: no quorum of voters has enough space on its volumes.
+    #[error("no quorum of voters has enough disk space: nothing was written")]
+    NoSpace,
     /// Nothing was written: the command is larger than the limit for one command.
     #[error("the command takes {bytes} bytes, but at most {limit} fit into one log entry: nothing was written")]
     TooLarge {

@@ -2,12 +2,14 @@
 //! reaction to an event (`driver/run.rs`).
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 
 use mvcc::FeatureLevel;
 use raft::{
     Change, Configuration, Entry, Index, IoId, MemberId, Message, ProposalId, RemovalVerdict, Term, Unreadable,
 };
+use storage::MemberSpace;
 use tokio::sync::oneshot;
 
 use crate::error::{ChangeError, RaiseError, SnapshotWriteError, TransferError};
@@ -36,6 +38,8 @@ pub(crate) enum Event {
     /// The writing of a snapshot of this member's state has ended. The value is the index of the durable snapshot, or
     /// the reason why no snapshot was written.
     SnapshotWritten(Result<Index, SnapshotWriteError>),
+    /// The volume was measured, or cannot be measured.
+    Space(io::Result<MemberSpace>),
     /// What the other voters say of this member's removal.
     RemovalVerified(RemovalVerdict),
     /// Linearizable reads that wait for a quorum round.

@@ -2,10 +2,13 @@
 //! refused when too many wait, so that the queue cannot grow without limit while the core is slow. A newer acknowledgement
 //! replaces an older one, because acknowledgements are cumulative. Does not own the reaction to an event (`driver/`).
 
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use raft::{Body, Entry, Index, IoId, MemberId, Message, ProposalId, RemovalVerdict, Unreadable};
+
+use storage::MemberSpace;
 
 use crate::error::SnapshotWriteError;
 use crate::event::{Control, Event};
@@ -76,6 +79,7 @@ struct Waiting {
     read: Vec<(MemberId, Index, Result<Vec<Entry>, Unreadable>)>,
     written: Option<Result<Index, SnapshotWriteError>>,
     verdict: Option<RemovalVerdict>,
+    space: Option<io::Result<MemberSpace>>,
     controls: Vec<Control>,
     reads: Vec<ReadWaiter>,
     proposals: Vec<Proposal>,
@@ -88,6 +92,7 @@ impl Waiting {
             && (self.applied.is_none() || !wants.applied)
             && self.written.is_none()
             && self.verdict.is_none()
+            && self.space.is_none()
             && self.messages.is_empty()
             && self.not_sent.is_empty()
             && self.unreachable.is_empty()
@@ -135,6 +140,7 @@ impl Waiting {
         events.extend(self.read.drain(..).map(|(to, from, read)| Event::LogRead { to, from, read }));
         events.extend(self.written.take().map(Event::SnapshotWritten));
         events.extend(self.verdict.take().map(Event::RemovalVerified));
+        events.extend(self.space.take().map(Event::Space));
         events.extend(self.controls.drain(..).map(Event::Control));
         if !self.reads.is_empty() {
             events.push(Event::Reads(std::mem::take(&mut self.reads)));
@@ -262,6 +268,11 @@ impl Inbox {
     /// at a time.
     pub(crate) fn removal_verified(&self, verdict: RemovalVerdict) {
         self.put_always(|waiting| waiting.verdict = Some(verdict));
+    }
+
+    /// Reports how much space the volume has. At most one report waits, because a newer one replaces it.
+    pub(crate) fn space(&self, measured: io::Result<MemberSpace>) {
+        self.put_always(|waiting| waiting.space = Some(measured));
     }
 
     /// Reports that every write up to `io` is durable.

@@ -5,6 +5,7 @@
 
 use mvcc::FeatureLevel;
 use mvcc::image::ImageFormat;
+use raft::{Body, DropReason, Message};
 use storage::LogFormat;
 
 /// The highest level that this program supports.
@@ -23,10 +24,10 @@ impl Formats {
     /// The formats of a level. For a level that this program does not support, those of the highest one that it
     /// supports.
     ///
-    /// | Level | Log | Image |
-    /// |---|---|---|
-    /// | 1 | version 1 | version 1 |
-    /// | 2 | version 2: batches share no page | version 2: sections |
+    /// | Level | Log | Image | Messages ([`sendable`]) |
+    /// |---|---|---|---|
+    /// | 1 | version 1 | version 1 | up to `Removed` |
+    /// | 2 | version 2: batches share no page | version 2: sections | `Standing`, refusals for lack of space |
     #[must_use]
     pub const fn of(level: FeatureLevel) -> Self {
         let log = match level.0 {
@@ -37,9 +38,45 @@ impl Formats {
     }
 }
 
+/// First level at which members send `Standing` and refuse proposals for lack of space.
+const SPACE: FeatureLevel = FeatureLevel(2);
+
+/// Returns the message that is sent at a level in place of `message`; `None` if nothing is sent. A member that is older
+/// than the level would skip a message of a kind that it does not know, and refuse a whole frame with a reason that it does
+/// not know.
+#[must_use]
+pub(crate) fn sendable(level: FeatureLevel, mut message: Message) -> Option<Message> {
+    if level >= SPACE {
+        return Some(message);
+    }
+    match &mut message.body {
+        Body::Standing(_) => return None,
+        // The closest reason that every member knows.
+        Body::ProposeRefused { reason: reason @ DropReason::NoSpace, .. } => *reason = DropReason::Overloaded,
+        _ => {}
+    }
+    Some(message)
+}
+
 #[cfg(test)]
 mod tests {
+    use raft::{ProposalId, Standing, Term};
+
     use super::*;
+
+    #[test]
+    fn the_first_level_sends_what_every_member_knows() {
+        let message = |body| Message { term: Term(1), body };
+        let refused = |reason| message(Body::ProposeRefused { proposals: vec![ProposalId(4)], reason });
+        let standing = message(Body::Standing(Standing::Below));
+        assert_eq!(sendable(FeatureLevel::FIRST, standing.clone()), None);
+        assert_eq!(sendable(FeatureLevel(2), standing.clone()), Some(standing));
+        let (reason, known) = (DropReason::NoSpace, DropReason::Overloaded);
+        assert_eq!(sendable(FeatureLevel::FIRST, refused(reason)), Some(refused(known)));
+        assert_eq!(sendable(FeatureLevel(2), refused(reason)), Some(refused(reason)));
+        let other = refused(DropReason::LeaderChanged);
+        assert_eq!(sendable(FeatureLevel::FIRST, other.clone()), Some(other));
+    }
 
     /// A former program opens the directory of a member whose cluster is at the first level.
     #[test]

@@ -6,8 +6,8 @@
 //! A module uses only modules that precede it in the following list:
 //!
 //! ```text
-//! leaves     fatal clock mailbox slot level transport observer parameters retention hash_check status error lifecycle outcome
-//!            published
+//! leaves     fatal clock mailbox slot level transport observer parameters retention hash_check status space error lifecycle
+//!            outcome published
 //! requests   reply → {propose::admission, log_reads} → event → inbox → shared → handle
 //! pacing     propose::{pending, batch}   read::barrier
 //! threads    log_thread   apply   driver   snapshot_thread   incoming_snapshot
@@ -29,6 +29,8 @@ pub mod hash_check;
 pub mod parameters;
 pub mod retention;
 pub mod status;
+
+mod space;
 
 pub mod error;
 pub mod lifecycle;

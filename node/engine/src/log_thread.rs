@@ -62,6 +62,11 @@ pub enum LogJob {
     },
     /// Continue the log in this format.
     Format(LogFormat),
+    /// Measure the volume, and report its space to the core.
+    Measure {
+        /// Whether the member saves space from now on ([`Storage::save_space`]).
+        saves: bool,
+    },
     /// Read entries that are no longer in memory: those from one index to another, as long as their payloads fit into `bytes`.
     Read {
         /// Index of the first entry.
@@ -88,6 +93,7 @@ impl LogJob {
             Self::Discard { .. } | Self::DiscardThrough { .. } => "discard a received snapshot",
             Self::Purge { .. } => "purge the log",
             Self::Format(_) => "change the format of the log",
+            Self::Measure { .. } => "measure the volume",
             Self::Read { .. } => "read the log",
             Self::Tombstone { .. } => "write the tombstone",
         }
@@ -99,10 +105,11 @@ impl LogJob {
         group.iter().flat_map(|persist| &persist.entries).map(|entry| entry.weight() as usize).sum()
     }
 
-    /// Returns whether the job can be done on a full disk: it frees space, or only reads.
+    /// Returns whether the job can be done on a full disk: it frees space, or only reads or measures.
     fn needs_no_space(&self) -> bool {
         match self {
-            Self::Discard { .. } | Self::DiscardThrough { .. } | Self::Purge { .. } | Self::Read { .. } => true,
+            Self::Discard { .. } | Self::DiscardThrough { .. } | Self::Purge { .. } => true,
+            Self::Read { .. } | Self::Measure { .. } => true,
             Self::Persist(_) | Self::Install { .. } | Self::Format(_) | Self::Tombstone { .. } => false,
         }
     }
@@ -214,6 +221,11 @@ impl LogWriter {
             LogJob::Purge { first_kept } => self.storage.purge(*first_kept),
             LogJob::Format(format) => {
                 self.storage.use_format(*format);
+                Ok(())
+            }
+            LogJob::Measure { saves } => {
+                self.storage.save_space(*saves)?;
+                self.shared.inbox.space(self.storage.space());
                 Ok(())
             }
             LogJob::Read { from, through, bytes, into } => self.read(*from, *through, *bytes, into),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use mvcc::{FeatureLevel, Store};
+use mvcc::{Batch, FeatureLevel, Store};
 use raft::{ConfigError, Entry, EntryId, Index, Now, Payload, Raft, RestoredLog, SnapshotMeta};
 use storage::{Recovered, SnapshotReader, Snapshots, Storage};
 
@@ -141,6 +141,8 @@ pub fn wire(
     shared.snapshot_bytes.store(snapshot.as_ref().map_or(0, |info| info.bytes), Ordering::Relaxed);
     let backlog = storage.log_bytes_after(applied);
     shared.published.store(Arc::new(Published { view: store.view(), applied, term, time_ms }));
+    // The core interprets no payload, so that it is told which ones may not use the reserve.
+    let config = raft::Config { adds_content: Batch::adds_content, ..config };
     let election_timeout = config.election_timeout;
     let raft = Raft::new(config, restored, now)?;
     let queues = Queues { log: Arc::default(), apply: Arc::default(), snapshots: Arc::default() };

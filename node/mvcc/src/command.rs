@@ -49,6 +49,16 @@ impl Command {
     }
 }
 
+impl Command {
+    /// Returns whether the command may put a version: a put, or a transaction with a put in either branch. All other commands
+    /// only free space.
+    #[must_use]
+    pub fn adds_content(&self) -> bool {
+        // Every put has a cost, whatever its key and value are.
+        self.cost_bytes() > 0
+    }
+}
+
 /// Sets one key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Put {

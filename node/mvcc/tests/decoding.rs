@@ -148,3 +148,39 @@ fn the_encoding_of_a_put_does_not_change() {
     let batch = Batch { commands: vec![(5, command)] };
     assert_eq!(&batch.encode()[..], [1, 5, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 1, 1, 1, 1, b'k', 1, b'v', 6]);
 }
+
+/// A put in either branch counts, however deep it is nested, and whatever the other commands of the batch are.
+#[test]
+fn a_batch_adds_content_if_it_holds_a_put_anywhere() {
+    let put = || Op::Put(Put { key: "k".into(), ..Put::default() });
+    let free = || Op::DeleteRange(mvcc::DeleteRange { key: "k".into(), ..Default::default() });
+    let success = |op| Command::Txn(Txn { success: vec![free(), op], ..Txn::default() });
+    let failure = |op| Txn { failure: vec![op], ..Txn::default() };
+    let adding = [
+        Command::Put(Put { key: "k".into(), ..Put::default() }),
+        success(put()),
+        Command::Txn(failure(put())),
+        success(Op::Txn(failure(put()))),
+    ];
+    let other = [
+        Command::DeleteRange(mvcc::DeleteRange { key: "k".into(), ..Default::default() }),
+        Command::Compact(mvcc::Compact { revision: 4, physical: true }),
+        Command::RaiseFeatureLevel { to: FeatureLevel(2) },
+        success(free()),
+        success(Op::Txn(failure(free()))),
+        nested(3),
+    ];
+    let batch = |commands: &[&Command]| {
+        let commands = commands.iter().zip(1..).map(|(command, id)| (id, Command::clone(command))).collect();
+        Batch { commands }.encode()
+    };
+    let frees: Vec<&Command> = other.iter().collect();
+    assert!(!Batch::adds_content(&batch(&frees)));
+    for command in &adding {
+        assert!(
+            command.adds_content() && Batch::adds_content(&batch(&[&frees[..], &[command]].concat())),
+            "{command:?}"
+        );
+    }
+    assert!(Batch::adds_content(&Bytes::from_static(b"no batch")));
+}

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::ids::{EntryId, Index, MemberId, Term};
 
 /// Settings that a core receives once, when it starts.
@@ -64,6 +66,9 @@ pub struct Config {
     /// Time after which an unfinished leadership transfer is aborted. Default: 1 s, which is also the default election
     /// timeout.
     pub transfer_timeout: Duration,
+    /// Whether a payload adds content, so that it may not use the reserve of the members' volumes. Called only while no
+    /// quorum of voters is above its reserve. Depends on nothing but the payload. Default: every payload does.
+    pub adds_content: fn(&Bytes) -> bool,
     /// Seed of the random part of this member's election timeouts. Every member needs a different seed.
     pub seed: u64,
 }
@@ -113,6 +118,7 @@ impl Config {
             limits: Limits::default(),
             catch_up_entries: 64,
             transfer_timeout: Duration::from_secs(1),
+            adds_content: |_| true,
             seed,
         }
     }

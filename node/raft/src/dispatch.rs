@@ -74,6 +74,7 @@ impl Raft {
             Body::Propose { proposals } => self.on_propose(from, proposals),
             Body::ProposeRefused { proposals, reason } => self.on_propose_refused(proposals, reason),
             Body::TimeoutNow { last } => self.on_timeout_now(from, last),
+            Body::Standing(standing) => self.on_standing(from, standing),
             // Never reached: `admits` itself handles a removal notice, whatever its term.
             Body::Removed { index } => self.on_removed(index),
         }

@@ -12,6 +12,7 @@ use crate::message::{Body, Entry, Message, Payload};
 use crate::output::{Output, Unreadable};
 use crate::raft::Raft;
 use crate::replication::proposal::ProposeRefusal;
+use crate::standing::Standing;
 use crate::state::role::RoleState;
 
 /// Inputs.
@@ -92,6 +93,15 @@ impl Raft {
     pub fn prefer(&mut self, now: Now, members: BTreeSet<MemberId>) {
         self.begin(now);
         self.preference.set(members);
+        self.check();
+    }
+
+    /// Sets the space that is left on this member's volume. A voter that is not above its reserve campaigns later than
+    /// others, and transfers leadership to a voter that is. A leader refuses proposals while no quorum of voters has space
+    /// for them; this ends by itself. The driver must call this again after a restart; initially a member is above.
+    pub fn set_standing(&mut self, now: Now, standing: Standing) {
+        self.begin(now);
+        self.stand(standing);
         self.check();
     }
 

@@ -19,6 +19,8 @@ mod quorum;
 
 mod configuration;
 
+mod standing;
+
 mod message;
 
 mod restored;
@@ -71,6 +73,7 @@ pub use queries::ProgressReport;
 pub use raft::Raft;
 pub use replication::proposal::ProposeRefusal;
 pub use restored::{Restored, RestoredLog};
+pub use standing::Standing;
 
 /// Compiles and runs the driver example in the README.
 #[cfg(doctest)]

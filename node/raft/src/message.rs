@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::configuration::Configuration;
 use crate::ids::{EntryId, Index, MemberId, ProposalId, ReadContext, Term};
+use crate::standing::Standing;
 
 /// An entry of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -176,6 +177,9 @@ pub enum Body {
         /// Index of the configuration that removed the receiver.
         index: Index,
     },
+    /// Space that is left on the sender's volume. A follower sends it to its leader beside each answer to a heartbeat
+    /// while less than its reserve is free, and once when this ends.
+    Standing(Standing),
 }
 
 /// Approximate memory of a message, an entry or a proposal without its payload, in bytes.
@@ -246,4 +250,6 @@ pub enum DropReason {
     Transferring,
     /// Too many bytes are proposed and not yet committed.
     Overloaded,
+    /// No quorum of voters has enough space for the proposal.
+    NoSpace,
 }

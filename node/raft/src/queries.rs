@@ -8,6 +8,7 @@ use crate::ids::{EntryId, Index, MemberId};
 use crate::message::SnapshotMeta;
 use crate::output::{Role, SoftState};
 use crate::raft::Raft;
+use crate::standing::Standing;
 use crate::state::progress::PeerProgress;
 use crate::state::role::RoleState;
 
@@ -74,6 +75,12 @@ impl Raft {
     /// An entry may be applied before this member's disk holds it, but a snapshot must not be ahead of the log on disk.
     pub fn snapshot_meta(&self, index: Index, time_ms: u64) -> Option<SnapshotMeta> {
         self.meta_at(index, time_ms)
+    }
+
+    /// Returns the best standing that a quorum of voters has, this leader included; `None` if this member does not lead. A
+    /// leader refuses what this standing leaves no space for.
+    pub fn quorum_standing(&self) -> Option<Standing> {
+        self.standing_of_quorum()
     }
 
     /// Returns the bytes of entries in memory ([`crate::Entry::weight`]).

@@ -9,6 +9,7 @@ use crate::ids::{Index, IoId, Now};
 use crate::outbox::Outbox;
 use crate::output::{Role, SoftState};
 use crate::restored::Restored;
+use crate::standing::Standing;
 use crate::state::clocks::Clocks;
 use crate::state::hard_state::TrackedHardState;
 use crate::state::high_water::HighWater;
@@ -44,6 +45,8 @@ pub struct Raft {
     /// This member's own proposals that it appended as leader.
     pub(crate) open: OpenProposals,
     pub(crate) preference: Preference,
+    /// Space that is left on this member's volume.
+    pub(crate) standing: Standing,
     /// Proposals that other members forwarded to this member.
     pub(crate) seen: SeenProposals,
     pub(crate) removal: Removal,
@@ -81,6 +84,7 @@ impl Raft {
             forwarded: ForwardedReads::default(),
             open: OpenProposals::default(),
             preference: Preference::default(),
+            standing: Standing::default(),
             seen: SeenProposals::started_in(hard_state.term),
             removal: Removal::default(),
             high_water: HighWater::default(),

@@ -11,9 +11,12 @@ use network::solo::{Solo, Start, sent_to};
 use network::{change_to, configuration, entry, entry_id, id, ids};
 use raft::{
     Append, AppendReply, Body, Configuration, DropReason, Entry, EntryId, Index, MemberId, Message, Output, Payload,
-    ProposalId, ReadContext, Role, SnapshotMeta, Term,
+    ProposalId, ReadContext, Role, SnapshotMeta, Standing, Term,
 };
+
 use world::seed::{Random, Seed};
+
+const STANDINGS: [Standing; 3] = [Standing::Exhausted, Standing::Below, Standing::Above];
 
 /// Returns whether the members are a majority of each electorate, by the definition (thesis §4.3).
 fn is_quorum(configuration: &Configuration, members: &BTreeSet<MemberId>) -> bool {
@@ -252,6 +255,7 @@ fn random_input(solo: &mut Solo, random: &mut Random, durable: &mut (u64, u64)) 
             solo.raft.read(now, ReadContext(random.number()));
             let _ = solo.raft.transfer(now, random.percent(50).then_some(id(random.below(9))));
             solo.raft.unreachable(id(random.below(9)));
+            solo.raft.set_standing(now, *random.pick(&STANDINGS));
             solo.raft.snapshot_sent(now, id(random.below(9)), if random.percent(50) { Ok(()) } else { Err(()) });
             solo.drain()
         }
@@ -328,7 +332,7 @@ fn random_entries(random: &mut Random, prev: EntryId, term: u64) -> Vec<Entry> {
 }
 
 fn random_body(random: &mut Random, term: u64) -> Body {
-    match random.below(16) {
+    match random.below(17) {
         0 => Body::PreVote { last: random_id(random) },
         1 => Body::PreVoteReply { granted: random.percent(70) },
         2 => Body::Vote { last: random_id(random), transfer: random.percent(30) },
@@ -367,6 +371,7 @@ fn random_body(random: &mut Random, term: u64) -> Body {
         14 => {
             Body::ProposeRefused { proposals: vec![ProposalId(random_number(random))], reason: DropReason::Overloaded }
         }
+        15 => Body::Standing(*random.pick(&STANDINGS)),
         _ if random.percent(90) => Body::TimeoutNow { last: random_id(random) },
         _ => Body::Removed { index: Index(random_number(random)) },
     }

@@ -42,6 +42,8 @@ fn reason(refused: &Refused) -> Reason {
         Refused::NotLearner { .. } => Reason::NotLearner,
         Refused::LearnerBehind { .. } => Reason::LearnerBehind,
         Refused::QuorumAtRisk { .. } => Reason::QuorumAtRisk,
+        // The operator retries with backoff, and its condition shows the message.
+        Refused::NoSpace => Reason::Unspecified,
     }
 }
 

@@ -127,6 +127,7 @@ fn core_config(config: &Config, id: MemberId) -> raft::Config {
         limits: config.memory.core(),
         catch_up_entries: 64,
         transfer_timeout: args.election_timeout.max(Duration::from_millis(500)),
+        adds_content: mvcc::Batch::adds_content,
         seed: random::number(),
     }
 }

@@ -13,7 +13,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use storage::disk::{DiskLock, DiskReader};
+use storage::disk::{DiskLock, DiskReader, VolumeSpace};
 use storage::{Disk, DiskFile};
 use tokio::runtime::Handle;
 
@@ -91,6 +91,10 @@ impl Disk for PatientDisk {
 
     fn sync_dir(&self, dir: &Path) -> Result<()> {
         self.wait(dir, is_without_descriptors, || self.disk.sync_dir(dir))
+    }
+
+    fn space(&self, dir: &Path) -> Result<VolumeSpace> {
+        self.disk.space(dir)
     }
 
     fn lock(&self, path: &Path) -> Result<Box<dyn DiskLock>> {

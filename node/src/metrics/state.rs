@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use engine::published::Published;
-use engine::status::{Phase, Status};
+use engine::status::{Phase, Space, Status};
 use prometheus_client::metrics::gauge::ConstGauge;
 use raft::Role;
 
@@ -27,6 +27,7 @@ pub(super) fn register(page: &mut Page, state: &State) {
     let mut gauges = Gauges(page);
     consensus(&mut gauges, &state.status);
     content(&mut gauges, state);
+    space(&mut gauges, state.status.space.as_ref());
     gauges.one("etcd_server_version", "Version of etcd's API that is served", "server_version", api::version::API);
     gauges.one(
         "etcd_cluster_version",
@@ -115,6 +116,28 @@ fn content(gauges: &mut Gauges<'_>, state: &State) {
     gauges.number("raft_alarms", "Alarms that are raised", view.alarms().len() as u64);
 }
 
+/// A member that has not measured its volume yet, or that belongs to no cluster, has no gauges of it.
+fn space(gauges: &mut Gauges<'_>, space: Option<&Space>) {
+    let Some(space) = space else { return };
+    gauges.number("raft_volume_total_bytes", "Size of the volume", space.total_bytes);
+    gauges.number("raft_volume_free_bytes", "Bytes that the member may still write to its volume", space.free_bytes);
+    gauges.number(
+        "raft_volume_reserve_bytes",
+        "Bytes that the member keeps free for a snapshot and for deletions",
+        space.reserve_bytes,
+    );
+    gauges.number(
+        "raft_volume_below_reserve",
+        "Whether less than the reserve is free, so that this member does not lead if another can",
+        u64::from(space.below),
+    );
+    gauges.number(
+        "raft_volume_writes_refused",
+        "Whether this leader refuses puts, because no quorum of voters is above its reserve",
+        u64::from(space.writes_refused),
+    );
+}
+
 fn label(phase: Phase) -> &'static str {
     match phase {
         Phase::Blank => "blank",
@@ -159,6 +182,8 @@ mod tests {
         status.leader = Some(MemberId(0xab));
         status.role = Role::Leader;
         status.commit = Index(7);
+        let (total_bytes, free_bytes, reserve_bytes) = (9_000, 4_000, 5_000);
+        status.space = Some(Space { total_bytes, free_bytes, reserve_bytes, below: true, writes_refused: false });
         let published = Published { view: Store::new().view(), applied: Index(7), term: Term(1), time_ms: 0 };
         let state = State { status: Arc::new(status), published: Arc::new(published), quota_bytes: 2 << 30 };
         let page = Metrics::new().page(&state);
@@ -173,6 +198,11 @@ mod tests {
             "etcd_debugging_mvcc_compact_revision 0.0",
             "raft_phase{phase=\"member\"} 1.0",
             "raft_phase{phase=\"blank\"} 0.0",
+            "raft_volume_total_bytes 9000.0",
+            "raft_volume_free_bytes 4000.0",
+            "raft_volume_reserve_bytes 5000.0",
+            "raft_volume_below_reserve 1.0",
+            "raft_volume_writes_refused 0.0",
             "raft_feature_level 1.0",
             "raft_feature_level_supported 2.0",
             "etcd_cluster_version{cluster_version=\"3.7\"} 1.0",

@@ -19,6 +19,15 @@ const _: () = assert!(SECTOR.is_power_of_two(), "sectors of every larger size ar
 pub const PAGE: usize = 4096;
 const _: () = assert!(PAGE.is_power_of_two() && PAGE.is_multiple_of(SECTOR), "a page is a whole number of sectors");
 
+/// Space of the volume that holds a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VolumeSpace {
+    /// Size of the volume, in bytes.
+    pub total_bytes: u64,
+    /// Bytes that this process may still write.
+    pub free_bytes: u64,
+}
+
 /// A file system, or an object that behaves like a file system.
 pub trait Disk: fmt::Debug + Send + Sync {
     /// Creates a directory whose parent exists. Does nothing if the directory exists already.
@@ -70,6 +79,12 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// Returns any error of the file system. After an error the state of the disk is unknown, and the process must end: a second
     /// call may succeed although names were lost.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Measures the volume that holds `dir`.
+    ///
+    /// # Errors
+    /// Returns any error of the file system.
+    fn space(&self, dir: &Path) -> io::Result<VolumeSpace>;
 
     /// Takes the exclusive lock at `path`, and creates the file if it is missing. The lock ends when the returned value
     /// is dropped or the process ends.

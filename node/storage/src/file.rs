@@ -7,10 +7,10 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use rustix::io::Errno;
 
-use crate::disk::{Disk, DiskFile, DiskLock, DiskReader, SECTOR, fill_with_zeros};
+use crate::disk::{Disk, DiskFile, DiskLock, DiskReader, SECTOR, VolumeSpace, fill_with_zeros};
 
 /// The file system of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -95,6 +95,13 @@ impl Disk for FileDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         File::open(dir)?.sync_all()
+    }
+
+    fn space(&self, dir: &Path) -> io::Result<VolumeSpace> {
+        let found = rustix::io::retry_on_intr(|| statvfs(dir))?;
+        // Space that only the superuser may use does not count.
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Ok(VolumeSpace { total_bytes: bytes(found.f_blocks), free_bytes: bytes(found.f_bavail) })
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
@@ -261,6 +268,18 @@ mod tests {
                 assert!(found == content(size), "{} of {size} bytes by {lengths:?}", found.len());
             }
         }
+    }
+
+    #[test]
+    fn a_volume_is_as_large_as_the_file_system_says() {
+        let path = std::env::temp_dir();
+        let space = FileDisk.space(&path).expect("a directory has a volume");
+        assert!(0 < space.free_bytes && space.free_bytes <= space.total_bytes, "{space:?}");
+        let output = std::process::Command::new("df").args(["--output=size", "--block-size=1"]).arg(&path).output();
+        let said = String::from_utf8_lossy(&output.expect("df runs").stdout).into_owned();
+        let size = said.lines().nth(1).and_then(|size| size.trim().parse().ok());
+        assert_eq!(size, Some(space.total_bytes), "{said}");
+        assert!(FileDisk.space(&path.join("absent")).is_err());
     }
 
     #[test]

@@ -25,7 +25,7 @@ mod wal;
 
 pub mod storage;
 
-pub use disk::{Disk, DiskFile, DiskReader};
+pub use disk::{Disk, DiskFile, DiskReader, VolumeSpace};
 pub use error::{Damage, DamageKind, Failure, Newer, OnFailure, OpenError, StorageError};
 pub use file::FileDisk;
 pub use identity::{ClusterId, ClusterIdentity, Identity};
@@ -33,7 +33,7 @@ pub use snapshot::{
     SnapshotError, SnapshotInfo, SnapshotOrigin, SnapshotReader, SnapshotReceiver, SnapshotWriter, Snapshots,
 };
 pub use storage::repair::LogRepair;
-pub use storage::{Options, Recovered, Start, Storage};
+pub use storage::{MemberSpace, Options, Recovered, Start, Storage};
 pub use wal::append::BATCH_BYTES;
 pub use wal::format::LogFormat;
 pub use wal::outline::LogOutline;

@@ -13,6 +13,7 @@ mod read;
 mod write;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use raft::{EntryId, Index, MemberId, Term};
@@ -32,6 +33,15 @@ const DRAFT_ENDING: &str = ".tmp";
 /// Name of the damaged snapshot that was put aside last. A snapshot that is put aside later replaces the file.
 const QUARANTINE: &str = "damaged";
 
+/// Limits on the space of snapshots.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SnapshotLimits {
+    /// Number of snapshots to keep; 0 keeps one snapshot.
+    pub(crate) kept: usize,
+    /// Free bytes of the volume below which no snapshot of this member's own state is written. They are left to the log.
+    pub(crate) floor_bytes: u64,
+}
+
 /// All snapshots of one member. Clones share one list.
 #[derive(Clone, Debug)]
 pub struct Snapshots(Arc<Shared>);
@@ -42,7 +52,11 @@ struct Shared {
     dir: PathBuf,
     member: MemberId,
     /// Number of snapshots to keep, at least 1.
-    kept: usize,
+    kept: AtomicUsize,
+    /// Free bytes of the volume below which no snapshot of this member's own state is written.
+    floor_bytes: u64,
+    /// Bytes of all drafts that are being written or received.
+    draft_bytes: AtomicU64,
     latch: Latch,
     state: Mutex<State>,
 }
@@ -95,8 +109,40 @@ fn last_of(name: &str) -> Option<EntryId> {
 
 impl Snapshots {
     /// Creates an empty list, regardless of the files in the directory.
-    pub(crate) fn none(disk: Arc<dyn Disk>, dir: PathBuf, member: MemberId, kept: usize, latch: Latch) -> Self {
-        Self(Arc::new(Shared { disk, dir, member, kept: kept.max(1), latch, state: Mutex::default() }))
+    pub(crate) fn none(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        member: MemberId,
+        limits: SnapshotLimits,
+        latch: Latch,
+    ) -> Self {
+        Self::with(State::default(), disk, dir, member, limits, latch)
+    }
+
+    fn with(
+        state: State,
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        member: MemberId,
+        limits: SnapshotLimits,
+        latch: Latch,
+    ) -> Self {
+        let SnapshotLimits { kept, floor_bytes } = limits;
+        let kept = AtomicUsize::new(kept.max(1));
+        let (draft_bytes, state) = (AtomicU64::new(0), Mutex::new(state));
+        Self(Arc::new(Shared { disk, dir, member, kept, floor_bytes, draft_bytes, latch, state }))
+    }
+
+    /// Sets the number of snapshots to keep, and removes the oldest ones beyond it.
+    pub(crate) fn keep(&self, count: usize) -> Result<(), StorageError> {
+        self.0.kept.store(count.max(1), Ordering::Relaxed);
+        let newest: Vec<EntryId> = self.list().iter().take(count.max(1)).map(|info| info.meta.last).collect();
+        self.remove(|info| !newest.contains(&info.meta.last))
+    }
+
+    /// Bytes of the snapshots that are being written or received, and are not complete.
+    pub(crate) fn draft_bytes(&self) -> u64 {
+        self.0.draft_bytes.load(Ordering::Relaxed)
     }
 
     /// Creates the directory and makes it durable. If the directory exists already, removes all files in it.
@@ -117,7 +163,7 @@ impl Snapshots {
         disk: Arc<dyn Disk>,
         dir: PathBuf,
         member: MemberId,
-        kept: usize,
+        limits: SnapshotLimits,
         latch: Latch,
     ) -> Result<FoundSnapshots, OpenError> {
         let mut stored: Vec<SnapshotInfo> = Vec::new();
@@ -152,8 +198,8 @@ impl Snapshots {
         // the snapshot's end.
         disk.sync_dir(&dir).map_err(Failure::of("sync", &dir))?;
         let state = State { stored, ..State::default() };
-        let shared = Shared { disk, dir, member, kept: kept.max(1), latch, state: Mutex::new(state) };
-        Ok(FoundSnapshots { snapshots: Self(Arc::new(shared)), damaged })
+        let snapshots = Self::with(state, disk, dir, member, limits, latch);
+        Ok(FoundSnapshots { snapshots, damaged })
     }
 
     fn examine(
@@ -308,7 +354,7 @@ impl Snapshots {
         let path = dir.join(name(info.meta.last));
         latch.guard("rename", draft, disk.rename(draft, &path))?;
         latch.guard("sync", dir, disk.sync_dir(dir))?;
-        let displaced = self.state().store(info, *kept);
+        let displaced = self.state().store(info, kept.load(Ordering::Relaxed));
         for old in displaced {
             let path = dir.join(name(old.meta.last));
             latch.guard("remove", &path, disk.remove(&path))?;

@@ -11,6 +11,7 @@
 //! ```
 
 mod open;
+mod space;
 
 pub(crate) mod repair;
 
@@ -24,11 +25,13 @@ use crate::error::{Damage, Latch, OnFailure, OpenError, StorageError};
 use crate::hard_state::HardStateFile;
 use crate::identity::{ClusterIdentity, Identity};
 use crate::identity_file;
-use crate::snapshot::{SnapshotInfo, SnapshotOrigin, Snapshots};
+use crate::snapshot::{SnapshotInfo, SnapshotLimits, SnapshotOrigin, Snapshots};
 use crate::wal::format::LogFormat;
 use crate::wal::outline::LogOutline;
 use crate::wal::read::ReadFault;
 use crate::wal::{Wal, WalOptions};
+
+pub use space::MemberSpace;
 
 const LOCK: &str = "lock";
 const IDENTITY: &str = "identity";
@@ -114,6 +117,8 @@ pub struct Storage {
     /// `None` while the volume is blank, and after the member was removed.
     member: Option<MemberFiles>,
     snapshots: Snapshots,
+    /// Whether older snapshots and purged files are removed instead of kept.
+    saves_space: bool,
     _lock: Box<dyn DiskLock>,
 }
 
@@ -121,6 +126,8 @@ pub struct Storage {
 struct MemberFiles {
     hard_state: HardStateFile,
     wal: Wal,
+    /// First index that the latest purge kept.
+    first_kept: Index,
 }
 
 impl MemberFiles {
@@ -203,7 +210,7 @@ impl Storage {
         let options = wal_options(id, &self.options);
         let wal = Wal::create(disk.clone(), self.dir.join(WAL), options, latch.clone(), base)?;
         latch.guard("sync", &self.dir, disk.sync_dir(&self.dir))?;
-        Ok(MemberFiles { hard_state, wal })
+        Ok(MemberFiles { hard_state, wal, first_kept: Index(0) })
     }
 
     fn replace_identity(&mut self, identity: Identity, member: Option<MemberFiles>) -> Result<(), StorageError> {
@@ -296,6 +303,7 @@ impl Storage {
         let member = self.member.as_mut().ok_or(StorageError::NotMember)?;
         let ends: Vec<Index> = self.snapshots.list().iter().map(|info| info.meta.last.index).collect();
         log_reaches_back_to_the_snapshot(first_kept, ends.first().copied().unwrap_or_default());
+        member.first_kept = member.first_kept.max(first_kept);
         // A snapshot before the log's first entry is no reason to keep the log.
         let first = member.wal.first();
         let oldest = ends.iter().map(|end| end.next()).filter(|next| *next >= first).min();
@@ -368,6 +376,10 @@ fn log_reaches_back_to_the_snapshot(first_kept: Index, covered: Index) {
 fn wal_options(member: MemberId, options: &Options) -> WalOptions {
     let Options { segment_bytes, recycled_segments, format, salt, .. } = *options;
     WalOptions { member, segment_bytes, recycled_segments, format, salt }
+}
+
+fn snapshot_limits(options: &Options) -> SnapshotLimits {
+    SnapshotLimits { kept: options.snapshots_kept, floor_bytes: options.segment_bytes }
 }
 
 /// Meta of an imaginary snapshot that ends before the first entry.

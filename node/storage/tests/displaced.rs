@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use memory_disk::MemoryDisk;
 use raft::{EntryId, Index, Term};
-use storage::disk::{DiskLock, DiskReader};
+use storage::disk::{DiskLock, DiskReader, VolumeSpace};
 use storage::{Disk, DiskFile, Options, Snapshots, Start, Storage};
 
 type Meanwhile = Box<dyn FnOnce() + Send>;
@@ -64,6 +64,10 @@ impl Disk for Interrupted {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.disk.sync_dir(dir)
+    }
+
+    fn space(&self, dir: &Path) -> io::Result<VolumeSpace> {
+        self.disk.space(dir)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {

@@ -141,3 +141,63 @@ fn no_power_loss_brings_back_the_name_of_an_overwritten_segment() {
         }
     }
 }
+
+/// What the member keeps only because there is space is given back, and is kept again later.
+#[test]
+fn a_member_that_saves_space_keeps_one_snapshot_and_no_purged_segment() {
+    for format in FORMATS {
+        let mut member = Member::new(format);
+        member.append_to(200);
+        let used = member.disk.used_bytes();
+        let storage = member.storage.as_mut().expect("it is open");
+        assert_eq!(storage.snapshots().list().len(), 2, "{format:?}");
+        storage.save_space(true).expect("no fault");
+        assert_eq!(storage.snapshots().list().len(), 1, "{format:?}");
+        assert!(member.disk.used_bytes() < used / 2, "{format:?}: {} of {used} bytes", member.disk.used_bytes());
+        member.append_to(300);
+        assert!(member.segments().len() <= 2, "{format:?}: {:?}", member.segments());
+        member.restart();
+        member.append_to(400);
+        let kept = member.storage.as_ref().expect("it is open").snapshots().list().len();
+        assert!(kept == 2 && member.segments().len() > 2, "{format:?}: a start does not save space");
+    }
+}
+
+#[test]
+fn the_space_of_the_volume_counts_drafts_as_free() {
+    let mut member = Member::new(LogFormat::V2);
+    member.append_to(20);
+    member.disk.limit_bytes(Some(1 << 20));
+    let storage = member.storage.as_mut().expect("it is open");
+    let before = storage.space().expect("it is measured");
+    let used = member.disk.used_bytes();
+    assert_eq!((before.total_bytes, before.free_bytes, before.saves), (1 << 20, (1 << 20) - used, false));
+    let mut draft = storage.snapshots().begin(meta(EntryId { term: Term(1), index: Index(20) })).expect("a draft");
+    draft.write(&vec![7; 300 << 10]).expect("there is space");
+    assert!(member.disk.used_bytes() > used + (200 << 10), "the draft is on the disk");
+    assert_eq!(storage.space().expect("it is measured").free_bytes, before.free_bytes);
+    draft.finish().expect("there is space");
+    let after = storage.space().expect("it is measured").free_bytes;
+    assert!(after <= before.free_bytes - (300 << 10), "a complete snapshot is not free: {after}");
+    storage.save_space(true).expect("no fault");
+    assert!(storage.space().expect("it is measured").saves);
+}
+
+/// Deletions need the last segment.
+#[test]
+fn a_snapshot_leaves_one_segment_to_the_log() {
+    let mut member = Member::new(LogFormat::V2);
+    member.append_to(20);
+    let snapshots = member.storage.as_ref().expect("it is open").snapshots().clone();
+    let payload = vec![7; 16 << 20];
+    // A segment has 32 KiB. What is free is looked at after each 8 MiB.
+    for (spare, succeeds) in [(64 << 10, true), (20 << 10, false)] {
+        let used = member.disk.used_bytes();
+        member.disk.limit_bytes(Some(used + payload.len() as u64 + spare));
+        let mut draft = snapshots.begin(meta(EntryId { term: Term(1), index: Index(20) })).expect("a draft");
+        let written = payload.chunks(1 << 20).try_for_each(|chunk| draft.write(chunk));
+        let outcome = written.and_then(|()| draft.finish().map(drop));
+        assert_eq!(outcome.is_ok(), succeeds, "{spare} bytes to spare: {outcome:?}");
+        assert!(succeeds || member.disk.used_bytes() == used, "no draft is left");
+    }
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use proto::admin as wire;
 use proto::etcdserverpb as pb;
-use storage::disk::{DiskLock, DiskReader};
+use storage::disk::{DiskLock, DiskReader, VolumeSpace};
 use storage::{Disk, DiskFile, FileDisk};
 use tonic::{Request, Status};
 
@@ -69,6 +69,10 @@ impl Disk for StallingDisk {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.wait();
         FileDisk.sync_dir(dir)
+    }
+
+    fn space(&self, dir: &Path) -> io::Result<VolumeSpace> {
+        FileDisk.space(dir)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {

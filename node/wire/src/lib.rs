@@ -24,13 +24,14 @@
 //!   13  ProposeRefused  reason u8, count u32, each: name u64
 //!   14  TimeoutNow      last: entry ID
 //!   15  Removed         index u64
+//!   16  Standing        standing u8
 //! ```
 //!
 //! `InstallSnapshot` has no encoding: a member creates this message itself once it has received a snapshot on a
 //! separate connection, and accepts the message from no other source.
 
 use bytes::Bytes;
-use raft::{Append, AppendReply, Body, DropReason, Index, Message, ProposalId, ReadContext, Term};
+use raft::{Append, AppendReply, Body, DropReason, Index, Message, ProposalId, ReadContext, Standing, Term};
 use storage::codec::{DecodeError, EncodeError, Reader, put_entry, put_entry_id, put_payload};
 
 /// Version of this layout. A member sends the version in the greeting of a connection.
@@ -52,6 +53,7 @@ mod kind {
     pub(super) const PROPOSE_REFUSED: u8 = 13;
     pub(super) const TIMEOUT_NOW: u8 = 14;
     pub(super) const REMOVED: u8 = 15;
+    pub(super) const STANDING: u8 = 16;
 }
 
 mod reason {
@@ -59,6 +61,13 @@ mod reason {
     pub(super) const LEADER_CHANGED: u8 = 2;
     pub(super) const TRANSFERRING: u8 = 3;
     pub(super) const OVERLOADED: u8 = 4;
+    pub(super) const NO_SPACE: u8 = 5;
+}
+
+mod standing {
+    pub(super) const ABOVE: u8 = 0;
+    pub(super) const BELOW: u8 = 1;
+    pub(super) const EXHAUSTED: u8 = 2;
 }
 
 /// Number of bytes of the length field that precedes each message.
@@ -162,6 +171,10 @@ fn put_unchecked(into: &mut Vec<u8>, message: &Message) -> Result<(), EncodeErro
             open(kind::REMOVED);
             put_u64(into, index.0);
         }
+        Body::Standing(standing) => {
+            open(kind::STANDING);
+            into.push(standing_byte(*standing));
+        }
         Body::InstallSnapshot(_) => {
             return Err(EncodeError::TooLarge("a snapshot's arrival, which is not sent between members"));
         }
@@ -194,6 +207,15 @@ fn reason_byte(why: DropReason) -> u8 {
         DropReason::LeaderChanged => reason::LEADER_CHANGED,
         DropReason::Transferring => reason::TRANSFERRING,
         DropReason::Overloaded => reason::OVERLOADED,
+        DropReason::NoSpace => reason::NO_SPACE,
+    }
+}
+
+fn standing_byte(standing: Standing) -> u8 {
+    match standing {
+        Standing::Above => standing::ABOVE,
+        Standing::Below => standing::BELOW,
+        Standing::Exhausted => standing::EXHAUSTED,
     }
 }
 
@@ -260,6 +282,7 @@ fn body(kind: u8, reader: &mut Reader) -> Result<Option<Body>, DecodeError> {
         }
         kind::TIMEOUT_NOW => Body::TimeoutNow { last: reader.entry_id()? },
         kind::REMOVED => Body::Removed { index: Index(reader.u64()?) },
+        kind::STANDING => Body::Standing(standing(reader.u8()?)?),
         _ => return Ok(None),
     }))
 }
@@ -290,7 +313,17 @@ fn drop_reason(byte: u8) -> Result<DropReason, DecodeError> {
         reason::LEADER_CHANGED => Ok(DropReason::LeaderChanged),
         reason::TRANSFERRING => Ok(DropReason::Transferring),
         reason::OVERLOADED => Ok(DropReason::Overloaded),
+        reason::NO_SPACE => Ok(DropReason::NoSpace),
         found => Err(DecodeError::Unknown { what: "reason", found }),
+    }
+}
+
+fn standing(byte: u8) -> Result<Standing, DecodeError> {
+    match byte {
+        standing::ABOVE => Ok(Standing::Above),
+        standing::BELOW => Ok(Standing::Below),
+        standing::EXHAUSTED => Ok(Standing::Exhausted),
+        found => Err(DecodeError::Unknown { what: "standing", found }),
     }
 }
 
@@ -333,6 +366,7 @@ mod tests {
             Just(DropReason::LeaderChanged),
             Just(DropReason::Transferring),
             Just(DropReason::Overloaded),
+            Just(DropReason::NoSpace),
         ]
     }
 
@@ -363,6 +397,8 @@ mod tests {
             (vec(name(), 0..4), reason()).prop_map(|(proposals, reason)| Body::ProposeRefused { proposals, reason }),
             id().prop_map(|last| Body::TimeoutNow { last }),
             index().prop_map(|index| Body::Removed { index }),
+            prop_oneof![Just(Standing::Above), Just(Standing::Below), Just(Standing::Exhausted)]
+                .prop_map(Body::Standing),
         ]
     }
 

@@ -24,6 +24,8 @@ pub(crate) enum Hunt {
     Links,
     /// Clusters in which the leader's disk stalls.
     StalledDisk,
+    /// Clusters in which volumes are short of space.
+    BelowReserve,
     /// Clusters in which a leader does not know that it was deposed.
     Deposed,
     /// Clusters in which the lease and the election timeout of the leader differ from those of its followers.
@@ -98,6 +100,9 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     core("OnlyTheProposerLeavesJoint", 284),
     core("SingleServerChangeBeforeOwnCommit", 20),
     core("LeadsOnAStalledDisk", 20).hunted_by(Hunt::StalledDisk),
+    core("LeadsBelowItsReserve", 20).hunted_by(Hunt::BelowReserve),
+    core("NeverCampaignsBelowItsReserve", 20).hunted_by(Hunt::BelowReserve),
+    core("CountsItsOwnSpaceForAll", 20).hunted_by(Hunt::BelowReserve),
     core("LeadsWithoutAQuorum", 20).hunted_by(Hunt::Links),
     core("ElectsBesideALeader", 20).hunted_by(Hunt::Links),
     around("InstallsWithoutState", Sabotage::InstallsWithoutState, 20),

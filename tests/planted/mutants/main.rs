@@ -9,7 +9,7 @@ mod table;
 
 use hunts::{Caught, Hunted};
 use list::{Hunt, MUTANTS, Mutant, Plant, SmallWorld};
-use planted_bugs::cases::{deposed, links, rolled_lease, stalled_disk};
+use planted_bugs::cases::{below_reserve, deposed, links, rolled_lease, stalled_disk};
 use planted_bugs::cores::Options;
 use planted_bugs::cores::run::{judge, run};
 use planted_bugs::invariant::{Checked, Violation};
@@ -34,6 +34,7 @@ fn attempt(mutant: &Mutant, case: u64) -> Checked {
         Hunt::RolledLease => rolled_lease::try_case(case, sabotage),
         Hunt::StalledDisk => stalled_disk::try_case(case),
         Hunt::SmallWorld(_) => Ok(()),
+        Hunt::BelowReserve => below_reserve::try_case(case),
     }
 }
 

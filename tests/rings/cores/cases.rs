@@ -1,6 +1,6 @@
 //! Runs every exhaustive case. Does not own the cases and their checks (`simulator::cases`).
 
-use simulator::cases::{deposed, every, every_output, links, rolled_lease, stalled_disk};
+use simulator::cases::{below_reserve, deposed, every, every_output, links, rolled_lease, stalled_disk};
 use simulator::invariant::Checked;
 use world::seed::Seed;
 
@@ -30,6 +30,13 @@ fn one_way_links_do_no_harm_to_a_connected_quorum() {
 #[test]
 fn a_leader_whose_disk_stalls_is_replaced() {
     run_all("stalled disk", stalled_disk::CASES, stalled_disk::try_case);
+}
+
+/// A member above its reserve leads if there is one, puts are accepted while a quorum is above its reserve, and a cluster in
+/// which no voter is still elects a leader.
+#[test]
+fn members_below_their_reserves_do_no_harm() {
+    run_all("below the reserve", below_reserve::CASES, below_reserve::try_case);
 }
 
 /// A leader that does not know that it was deposed violates no invariant, and the cluster heals.

@@ -35,6 +35,7 @@ fn every_seed_is_safe_and_heals() {
                 coverage.hints_unknown,
                 coverage.elections,
                 coverage.transfers,
+                coverage.standings,
                 coverage.configurations,
                 coverage.installs,
                 coverage.writes,

@@ -1,8 +1,9 @@
 //! Situations that are enumerated case by case instead of drawn at random: every link graph, a crash after every
-//! output, a leader whose disk stalls, a leader that does not know that it was deposed, a leader whose lease setting
+//! output, a leader whose disk stalls, members whose volumes are short of space, a leader that does not know that it was deposed, a leader whose lease setting
 //! differs from that of its followers. Owns the cases and the conditions that each case must meet. Each case has a
 //! number, so that a single case can be run alone.
 
+pub mod below_reserve;
 pub mod deposed;
 pub mod every_output;
 pub mod links;

@@ -165,6 +165,9 @@ impl CoreCluster {
     pub fn new(seed: Seed, options: &Options) -> Result<Self, Violation> {
         let mut random = Random::new(seed);
         let mut profile = options.profile.clone().unwrap_or_else(|| Profile::draw(&mut random, &options.faults));
+        if options.profile.is_none() && options.record == 0 {
+            profile.may_lack_space(seed, &options.faults);
+        }
         let voters: BTreeSet<MemberId> = (1..=profile.voters).map(MemberId).collect();
         let record = (options.record > 0).then(|| {
             // A line of the recording is one input, so members must not collect inputs.

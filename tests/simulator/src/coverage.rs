@@ -36,6 +36,8 @@ pub struct Coverage {
     pub hints_unknown: u64,
     /// Elections won.
     pub elections: u64,
+    /// Changes of the space on volumes.
+    pub standings: u64,
     /// Leadership transfers begun.
     pub transfers: u64,
     /// Entries committed.
@@ -80,6 +82,7 @@ impl Coverage {
         self.rolls += other.rolls;
         self.hints_unknown += other.hints_unknown;
         self.elections += other.elections;
+        self.standings += other.standings;
         self.transfers += other.transfers;
         self.committed += other.committed;
         self.configurations += other.configurations;
@@ -101,7 +104,7 @@ impl fmt::Display for Coverage {
         write!(
             f,
             "{} seeds, {hours:.1} simulated hours, {} steps, {} messages; {} crashes, {} partitions, {} disks lost, {} records damaged, {} syncs \
-             and {} reads failed, {} restarts for another version, {} hints unknown to one; {} elections, \
+             and {} reads failed, {} restarts for another version, {} hints unknown to one, {} changes of the space on volumes; {} elections, \
              {} transfers, {} configurations, {} feature levels raised, {} snapshots installed, {} reads of the log; {} entries committed, {} writes acknowledged, {} of them wide, {} leases expired, {} reads \
              checked, {} operations checked for linearizability",
             self.seeds,
@@ -115,6 +118,7 @@ impl fmt::Display for Coverage {
             self.failed_reads,
             self.rolls,
             self.hints_unknown,
+            self.standings,
             self.elections,
             self.transfers,
             self.configurations,

@@ -47,11 +47,14 @@ pub enum Fault {
     MixedVersions,
     /// A member receives a forged notice of its removal.
     Forgery,
+    /// A volume is short of space, or has space again. Its member learns it. Drawn apart from the other kinds, so that the
+    /// runs of most seeds stay as they were ([`crate::profile::Profile::may_lack_space`]).
+    BelowReserve,
 }
 
 impl Fault {
     /// All kinds, in the order of their declaration.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Loss,
         Self::Delay,
         Self::Duplication,
@@ -70,6 +73,7 @@ impl Fault {
         Self::ReadError,
         Self::MixedVersions,
         Self::Forgery,
+        Self::BelowReserve,
     ];
 
     /// Name on a command line.
@@ -94,6 +98,7 @@ impl Fault {
             Self::ReadError => "read-error",
             Self::MixedVersions => "mixed-versions",
             Self::Forgery => "forgery",
+            Self::BelowReserve => "below-reserve",
         }
     }
 }
@@ -113,6 +118,17 @@ impl Faults {
     #[must_use]
     pub fn none() -> Self {
         Self(BTreeSet::new())
+    }
+
+    /// The set without [`Fault::BelowReserve`].
+    #[must_use]
+    pub fn without_space(&self) -> Self {
+        self.filter(|fault| fault != Fault::BelowReserve)
+    }
+
+    /// Adds a kind.
+    pub fn add(&mut self, fault: Fault) {
+        self.0.insert(fault);
     }
 
     /// Whether the set contains this kind.

@@ -149,7 +149,8 @@ impl MemberCluster {
     /// Returns the invariant that a member violated at its start.
     pub fn new(seed: Seed, faults: &Faults, lines: usize) -> Result<Self, Violation> {
         let mut random = Random::new(seed);
-        let profile = Profile::draw(&mut random, faults);
+        let mut profile = Profile::draw(&mut random, faults);
+        profile.may_lack_space(seed, faults);
         let voters: BTreeSet<MemberId> = (1..=profile.voters).map(MemberId).collect();
         let mut cluster = Self {
             network: Network::new(profile.network),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use raft::{Config, Limits, MemberId};
 use world::network::NetworkProfile;
-use world::seed::Random;
+use world::seed::{Random, Seed};
 
 use crate::fault::{Fault, Faults};
 use crate::version::{Version, keep_to_the_rules};
@@ -63,6 +63,7 @@ pub struct Profile {
 impl Profile {
     /// Draws a profile whose faults are all among `allowed`.
     pub fn draw(random: &mut Random, allowed: &Faults) -> Self {
+        let allowed = &allowed.without_space();
         let faults = match random.below(8) {
             0 => allowed.clone(),
             1 => allowed.filter(|_| random.chance(200_000)),
@@ -96,6 +97,14 @@ impl Profile {
             downtime: (ms(1), random.long_tailed(ms(50), ms(6_000))),
             interval: random.time(ms(250), ms(5_000)),
             faults,
+        }
+    }
+
+    /// Lets volumes be short of space in the runs of an eighth of the seeds, if `allowed` contains that fault. Without a draw,
+    /// because a draw would change the runs of all seeds.
+    pub fn may_lack_space(&mut self, seed: Seed, allowed: &Faults) {
+        if allowed.include(Fault::BelowReserve) && seed.0 % 8 == 5 {
+            self.faults.add(Fault::BelowReserve);
         }
     }
 

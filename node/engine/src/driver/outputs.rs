@@ -8,6 +8,7 @@ use raft::{DropReason, Now, Output, ProposalId, Role};
 use super::run::{Driver, Ended, RETRY_DELAY};
 use crate::apply::ApplyJob;
 use crate::error::ProposeError;
+use crate::level;
 use crate::log_reads::ReadTarget;
 use crate::log_thread::{InstalledSignal, LogJob};
 use crate::slot::Slot;
@@ -23,7 +24,10 @@ impl Driver {
     fn execute(&mut self, now: Now, output: Output) {
         match output {
             Output::Persist(persist) => self.log_jobs.push(LogJob::Persist(vec![persist])),
-            Output::Send { to, message } => self.sends.push((to, message)),
+            Output::Send { to, message } => {
+                let message = level::sendable(self.published.view.level(), message);
+                self.sends.extend(message.map(|message| (to, message)));
+            }
             Output::SendSnapshot { to, term, at_least } => self.send_snapshot(now, to, term, at_least),
             Output::InstallSnapshot { io, from, hard_state, meta } => {
                 tracing::info!(index = %meta.last.index, %from, "installing a snapshot");
@@ -89,15 +93,17 @@ impl Driver {
         }
     }
 
-    /// Proposes dropped commands again, unless the leader was overloaded. Proposing again is safe because a dropped proposal is
+    /// Proposes dropped commands again, unless the leader was overloaded or lacks space. Proposing again is safe because a dropped proposal is
     /// never applied.
     fn dropped(&mut self, now: Now, proposal: ProposalId, reason: DropReason) {
         let Some(batch) = self.pending.take_proposal(proposal) else { return };
-        if reason == DropReason::Overloaded {
-            self.answer(vec![batch], ProposeError::Overloaded);
-            return;
+        match reason {
+            DropReason::Overloaded => self.answer(vec![batch], ProposeError::Overloaded),
+            DropReason::NoSpace => self.refuse_for_space(now.monotonic, batch),
+            DropReason::NoLeader | DropReason::LeaderChanged | DropReason::Transferring => {
+                self.batcher.requeue(batch, now.monotonic + RETRY_DELAY);
+            }
         }
-        self.batcher.requeue(batch, now.monotonic + RETRY_DELAY);
     }
 
     /// Proposes commands again that never left this member. This is as safe as for dropped commands.

@@ -10,7 +10,7 @@ use storage::ClusterId;
 
 use crate::published::Published;
 use crate::shared::Shared;
-use crate::status::{Phase, Status};
+use crate::status::{Phase, Space, Status};
 
 /// Maximum age of the reported indexes and progress. A new role, leader, term or configuration is reported immediately.
 const AGE_MAX: Duration = Duration::from_millis(50);
@@ -62,6 +62,7 @@ struct Report {
     applied: Index,
     log_last: Index,
     configurations: KnownConfigurations,
+    space: Option<Space>,
 }
 
 impl Reporter {
@@ -75,7 +76,7 @@ impl Reporter {
         self.last.as_ref().filter(|_| self.overdue).map(|last| last.at + AGE_MAX)
     }
 
-    /// Reports a change of the role, leader, term or configuration immediately, and any other change once the last report is old
+    /// Reports a change of the role, leader, term, configuration or of the grade of the space immediately, and any other change once the last report is old
     /// enough.
     pub(super) fn report(
         &mut self,
@@ -83,15 +84,19 @@ impl Reporter {
         raft: &Raft,
         configurations: &KnownConfigurations,
         published: &Published,
+        space: Option<Space>,
         shared: &Shared,
     ) {
         let soft = raft.soft_state();
         if let Some(last) = &self.last {
-            let urgent = last.soft != soft || last.configurations != *configurations;
+            let grades = |space: Option<Space>| space.map(|space| (space.below, space.writes_refused));
+            let urgent =
+                last.soft != soft || last.configurations != *configurations || grades(last.space) != grades(space);
             let old = now >= last.at + AGE_MAX;
             let moved = last.commit != raft.commit()
                 || last.applied != published.applied
                 || last.log_last != raft.last().index
+                || last.space != space
                 // On a leader, the known progress of other members can change while the leader's own indexes stay the same.
                 || (soft.leader == Some(shared.member) && old);
             if !(urgent || moved && old) {
@@ -106,6 +111,7 @@ impl Reporter {
             applied: published.applied,
             log_last: raft.last().index,
             configurations: configurations.clone(),
+            space,
         };
         shared.status.store(Arc::new(self.status(&report, raft, shared)));
         self.last = Some(report);
@@ -133,7 +139,7 @@ impl Reporter {
             progress: raft.progress(),
             snapshot: Index(shared.snapshot.load(Ordering::Relaxed)),
             restore: None,
-            space: None,
+            space: report.space,
             repair: None,
             error: String::new(),
         }

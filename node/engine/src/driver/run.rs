@@ -11,6 +11,7 @@ use raft::{Index, MemberId, Message, Now, ProposalId, ProposeRefusal as RaftRefu
 use super::calls::PendingCalls;
 use super::report::{KnownConfigurations, Reporter};
 use super::snapshot_schedule::SnapshotSchedule;
+use super::space::SpaceWatch;
 use crate::apply::ApplyQueue;
 use crate::clock::Clock;
 use crate::error::{ProposeError, ReadError};
@@ -70,6 +71,7 @@ pub struct Driver {
     pub(super) batcher: Batcher,
     pub(super) rounds: Rounds,
     pub(super) snapshots: SnapshotSchedule,
+    pub(super) space: SpaceWatch,
     pub(super) reporter: Reporter,
     pub(super) configurations: KnownConfigurations,
     pub(super) controls: PendingCalls,
@@ -114,6 +116,7 @@ impl Driver {
             batcher: parts.batcher,
             rounds: parts.rounds,
             snapshots: parts.snapshots,
+            space: SpaceWatch::default(),
             reporter: parts.reporter,
             configurations: KnownConfigurations::default(),
             controls: PendingCalls::default(),
@@ -217,6 +220,7 @@ impl Driver {
                 self.raft.log_read(now, to, from, read);
             }
             Event::SnapshotWritten(outcome) => self.snapshot_written(now, outcome),
+            Event::Space(measured) => self.space_measured(now, measured),
             Event::RemovalVerified(verdict) => self.raft.removal_verified(now, verdict),
             Event::Reads(waiters) => self.rounds.add(now.monotonic, waiters),
             Event::Proposals(proposals) => self.batcher.add(now.monotonic, proposals),
@@ -241,6 +245,7 @@ impl Driver {
         self.execute_outputs(now);
         self.answer_controls(now);
         self.follow_level();
+        self.measure_if_due(now.monotonic);
         if self.configurations.refresh(&self.raft) {
             self.peers.configure(Arc::clone(&self.configurations.in_force.0));
             self.prefer(now);
@@ -249,7 +254,8 @@ impl Driver {
         for proposal in std::mem::take(&mut self.unsent) {
             self.not_sent(now.monotonic, proposal);
         }
-        self.reporter.report(now.monotonic, &self.raft, &self.configurations, &self.published, &self.shared);
+        let space = self.space();
+        self.reporter.report(now.monotonic, &self.raft, &self.configurations, &self.published, space, &self.shared);
     }
 
     /// Passes the IDs of the preferred leaders to the core. The settings give names, and the configuration maps names to member
@@ -273,6 +279,11 @@ impl Driver {
             let commands = batch.waiters.len();
             self.pending.insert(now.monotonic, name, self.raft.soft_state().term, batch);
             if let Err(refusal) = self.raft.propose(now, vec![(name, payload)]) {
+                if refusal == RaftRefusal::NoSpace {
+                    let refused = self.pending.take_proposal(name);
+                    refused.into_iter().for_each(|batch| self.refuse_for_space(now.monotonic, batch));
+                    continue;
+                }
                 if !matches!(refusal, RaftRefusal::NoLeader | RaftRefusal::Transferring) {
                     tracing::debug!(%refusal, "a proposal was refused and will be retried");
                 }
@@ -318,6 +329,7 @@ impl Driver {
             self.rounds.retry_at(),
             self.controls.deadline(),
             self.snapshots.deadline(),
+            self.space.deadline(),
             self.reporter.deadline(),
         ]
         .into_iter()

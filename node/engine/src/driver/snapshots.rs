@@ -18,6 +18,8 @@ const INTERVAL_MIN: Duration = Duration::from_secs(2);
 /// Shortest interval between snapshots, as a multiple of the time that writing the last snapshot took. Snapshots are therefore
 /// written during at most a twentieth of the time, however large the state is.
 const INTERVAL_FACTOR: u32 = 19;
+/// The same while space is short, because then only a snapshot makes space: during at most a quarter of the time.
+const INTERVAL_FACTOR_WHEN_SHORT: u32 = 3;
 
 impl Driver {
     pub(super) fn snapshot_if_due(&mut self, now: Now) {
@@ -48,10 +50,12 @@ impl Driver {
     pub(super) fn snapshot_written(&mut self, now: Now, outcome: Result<Index, SnapshotWriteError>) {
         let state = &mut self.snapshots;
         let took = state.started.take().map_or(Duration::ZERO, |started| now.monotonic.saturating_sub(started));
-        state.not_before = now.monotonic + INTERVAL_MIN.max(took * INTERVAL_FACTOR);
+        let factor = if self.space.is_short() { INTERVAL_FACTOR_WHEN_SHORT } else { INTERVAL_FACTOR };
+        state.not_before = now.monotonic + INTERVAL_MIN.max(took * factor);
         match outcome {
             Ok(index) => {
                 state.newest = state.newest.max(index);
+                self.space.hasten();
                 self.shared.snapshot.store(state.newest.0, Ordering::Relaxed);
                 let first_kept = self.raft.snapshot_taken(index);
                 self.log_jobs.push(LogJob::Purge { first_kept });

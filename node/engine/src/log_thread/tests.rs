@@ -146,3 +146,22 @@ fn discarding_a_snapshot_deletes_no_other_one() {
     let drafts = disk.files().into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "tmp"));
     assert_eq!(drafts.count(), 0, "received snapshots are left");
 }
+
+/// Otherwise a member with a full disk would not learn that it is full.
+#[test]
+fn on_a_full_disk_a_measurement_comes_before_the_write() {
+    let (disk, shared) = (MemoryDisk::new(), shared());
+    let mut writer = LogWriter::new(storage(&disk), Arc::clone(&shared));
+    disk.limit_bytes(Some(disk.used_bytes()));
+    writer.add(&mut vec![persist(1), persist(2), persist(3), persist(4), LogJob::Measure { saves: true }]);
+    while !matches!(writer.advance(), Ok(Some(LogJob::Measure { .. }))) {
+        assert!(writer.waiting.len() > 1, "the measurement waited for space");
+    }
+    let wants = Wants { proposals: true, reads: true, applied: true };
+    let mut events = Vec::new();
+    shared.inbox.next_before(Instant::now() + TIMEOUT, wants, &mut events);
+    let measured =
+        events.iter().find_map(|event| if let Event::Space(Ok(space)) = event { Some(*space) } else { None });
+    let space = measured.expect("it is reported");
+    assert_eq!((space.total_bytes, space.free_bytes, space.saves), (disk.used_bytes(), 0, true));
+}

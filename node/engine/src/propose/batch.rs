@@ -159,6 +159,33 @@ impl Batcher {
         Some(Batch { id, payload: builder.finish(), waiters, bytes, deadline })
     }
 
+    /// Takes the commands that add content out of a batch. Returns them, without payload, and the others as a new batch with IDs
+    /// of its own. If the batch holds no command that adds content, returns all commands and no other batch. The former batch
+    /// must never be committed.
+    pub(crate) fn without_content(&mut self, batch: Batch) -> (Batch, Option<Batch>) {
+        let decoded = mvcc::Batch::decode(batch.payload.clone()).map(|decoded| decoded.commands).unwrap_or_default();
+        if decoded.len() != batch.waiters.len() || decoded.iter().all(|(_, command)| !command.adds_content()) {
+            return (batch, None);
+        }
+        let Batch { id, waiters, bytes, deadline, .. } = batch;
+        let mut refused = Batch { id, payload: Bytes::new(), waiters: Vec::new(), bytes, deadline };
+        let mut rest = Batch { id: self.next_id, waiters: Vec::new(), bytes: 0, payload: Bytes::new(), deadline };
+        let mut builder = BatchBuilder::new();
+        for ((_, command), waiter) in decoded.iter().zip(waiters) {
+            if command.adds_content() {
+                refused.waiters.push(waiter);
+            } else {
+                builder.push(self.next_id, command);
+                self.next_id = self.next_id.wrapping_add(1);
+                rest.waiters.push(waiter);
+            }
+        }
+        rest.payload = builder.finish();
+        // A command that adds no content costs nothing, so that the refused ones account for all bytes.
+        let is_mixed = !rest.waiters.is_empty();
+        (refused, is_mixed.then_some(rest))
+    }
+
     /// Encodes a command of this member's own as the payload of an entry. No caller waits for its outcome.
     pub(crate) fn alone(&mut self, command: &Command) -> Bytes {
         let mut builder = BatchBuilder::new();
@@ -282,6 +309,31 @@ mod tests {
         let order: Vec<u64> =
             std::iter::from_fn(|| batcher.next(Duration::from_millis(49), 0)).map(|batch| batch.id).collect();
         assert_eq!(order, [first_id, second_id, 2]);
+    }
+
+    #[test]
+    fn commands_that_add_content_are_taken_out_of_a_batch() {
+        let clients = Clients::new();
+        let mut batcher = Batcher::new(70, COMMIT_TIMEOUT);
+        let delete = || {
+            let (reply, answer) = oneshot::channel();
+            let command = Command::DeleteRange(mvcc::DeleteRange { key: "key".into(), ..Default::default() });
+            (clients.admission.admit(command, 0, Waiter { reply, lane: ReplyLaneId(0) }).unwrap(), answer)
+        };
+        let (mut deletes, puts) = ([delete(), delete()], clients.commands(2));
+        let mut waiting = puts.into_iter();
+        let group = deletes.iter_mut().map(|_| waiting.next().expect("two puts")).collect::<Vec<_>>();
+        let [(first, _), (second, _)] = deletes;
+        let [put, other_put] = <[Proposal; 2]>::try_from(group).expect("two puts");
+        batcher.add(Duration::ZERO, vec![first, put, other_put, second]);
+        let batch = batcher.next(Duration::ZERO, 0).unwrap();
+        let bytes = batch.bytes;
+        let (refused, rest) = batcher.without_content(batch);
+        assert_eq!((refused.waiters.len(), refused.bytes), (2, bytes));
+        let rest = rest.expect("two deletions");
+        assert_eq!((rest.id, rest.waiters.len(), rest.bytes, commands_in(&rest)), (74, 2, 0, vec![74, 75]));
+        let (refused, rest) = batcher.without_content(rest);
+        assert_eq!((refused.waiters.len(), rest.is_none()), (2, true), "nothing else can be taken out");
     }
 
     #[test]

@@ -265,7 +265,7 @@ impl SteppedMember {
             LogJob::Discard { .. } | LogJob::DiscardThrough { .. } => Written::Discarded,
             LogJob::Purge { first_kept } => Written::Purged { first_kept },
             LogJob::Format(format) => Written::Format(format),
-            LogJob::Read { .. } => Written::Nothing,
+            LogJob::Read { .. } | LogJob::Measure { .. } => Written::Nothing,
             LogJob::Tombstone { index } => Written::Tombstone { index },
         }))
     }

@@ -18,7 +18,7 @@ use raft::{
     Append, AppendReply, Body, Config, Configuration, Entry, EntryId, Index, MemberId, MemberInfo, Message, Now,
     Payload, Term,
 };
-use stepped_member::{Settings, SteppedMember};
+use stepped_member::{QueueLimits, Settings, SnapshotTrigger, SteppedMember};
 use storage::disk::{DiskLock, DiskReader};
 use storage::{ClusterId, ClusterIdentity, Disk, DiskFile, Options, Start, Storage};
 
@@ -144,6 +144,8 @@ impl One {
         let settings = Settings {
             raft: Config::new(ID, 5),
             commit_timeout: Duration::from_secs(5),
+            snapshots: SnapshotTrigger::Entries,
+            queues: QueueLimits::default(),
             prefer_leaders: Vec::new(),
             first_names: [1, 2, 3],
         };

@@ -31,6 +31,14 @@ impl Batch {
         builder.finish()
     }
 
+    /// Returns whether the payload of a log entry holds a command that may put a version ([`Command::adds_content`]). A payload
+    /// that cannot be decoded counts as one that does.
+    #[must_use]
+    pub fn adds_content(payload: &Bytes) -> bool {
+        let batch = Batch::decode(payload.clone());
+        batch.map_or(true, |batch| batch.commands.iter().any(|(_, command)| command.adds_content()))
+    }
+
     /// Decodes the payload of a log entry. Keys and values are slices of `bytes`, not copies.
     ///
     /// # Errors

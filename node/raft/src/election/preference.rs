@@ -4,6 +4,7 @@
 
 use crate::ids::MemberId;
 use crate::raft::Raft;
+use crate::standing::Standing;
 use crate::state::progress::PeerProgress;
 use crate::state::role::RoleState;
 use crate::state::timeout::TimeoutRange;
@@ -50,15 +51,13 @@ impl Raft {
         if !is_free || !is_settled || self.preference.contains(self.config.id) {
             return;
         }
-        let last = self.log.last().index.0;
-        let keeps_up = |id: MemberId, progress: &PeerProgress| {
+        let is_fit = |id: MemberId, progress: &PeerProgress| {
             self.is_preferred(id, progress)
+                && self.standing_of(progress) == Standing::Above
                 && configuration.voters.contains(&id)
-                && progress.is_active(now, self.config.election_timeout)
-                && !progress.needs_snapshot()
-                && last - progress.matched().0 <= self.config.catch_up_entries
+                && self.keeps_up(progress)
         };
-        let Some(target) = leader.peers().iter().find(|(id, progress)| keeps_up(**id, progress)).map(|(id, _)| *id)
+        let Some(target) = leader.peers().iter().find(|(id, progress)| is_fit(**id, progress)).map(|(id, _)| *id)
         else {
             return;
         };

@@ -6,6 +6,7 @@ use crate::message::{Body, Message};
 use crate::raft::Raft;
 use crate::role::candidate::CampaignReason;
 use crate::state::leader::Leader;
+use crate::state::progress::PeerProgress;
 use crate::state::role::RoleState;
 
 /// Reason why a leadership transfer was refused; no transfer was started.
@@ -54,14 +55,19 @@ impl Raft {
         Ok(target)
     }
 
-    /// Returns the best target among the voters that answered within an election timeout: a preferred voter that holds
-    /// every committed entry, otherwise the voter with the longest log.
+    /// Returns the best target among the voters that answered within an election timeout: one that keeps up, with the most
+    /// space on its volume, among these a preferred voter that holds every committed entry, otherwise the voter with the
+    /// longest log.
     fn best_successor(&self, leader: &Leader) -> Option<MemberId> {
         let voters = &self.history.latest().1.voters;
         let active = leader.peers().iter().filter(|(id, progress)| {
             voters.contains(id) && progress.is_active(self.clocks.monotonic(), self.config.election_timeout)
         });
-        active.max_by_key(|(id, progress)| (self.is_preferred(**id, progress), progress.matched())).map(|(id, _)| *id)
+        let rank = |(id, progress): &(&MemberId, &PeerProgress)| {
+            let standing = self.standing_of(progress);
+            (self.keeps_up(progress), standing, self.is_preferred(**id, progress), progress.matched())
+        };
+        active.max_by_key(rank).map(|(id, _)| *id)
     }
 
     /// Returns the target of the transfer in progress, during which proposals are refused.
@@ -160,6 +166,13 @@ impl Raft {
         if follows && reaches && self.may_campaign() {
             self.campaign(CampaignReason::Transfer);
         }
+    }
+
+    /// Returns whether a member answers, and lags this leader by a few entries at most.
+    pub(crate) fn keeps_up(&self, progress: &PeerProgress) -> bool {
+        progress.is_active(self.clocks.monotonic(), self.config.election_timeout)
+            && !progress.needs_snapshot()
+            && self.log.last().index.0 - progress.matched().0 <= self.config.catch_up_entries
     }
 
     fn durable_through(&self, index: Index) -> bool {

@@ -7,6 +7,7 @@ use crate::membership::joint;
 use crate::membership::request::{Change, ChangeRefusal};
 use crate::message::Payload;
 use crate::raft::Raft;
+use crate::standing::Standing;
 use crate::state::role::RoleState;
 
 /// Maximum number of voters of a cluster. More are refused, because each additional voter costs every write another
@@ -31,6 +32,9 @@ impl Raft {
         self.check_free(index, current.is_joint(), change.expected)?;
         self.check_caught_up(leader, current, &change)?;
         self.check_reachable(leader, &change)?;
+        if self.standing_of_quorum() == Some(Standing::Exhausted) {
+            return Err(ChangeRefusal::NoSpace);
+        }
         let next = joint::enter(current, change);
         assert!(next.voters.len() <= VOTERS_MAX, "a configuration has no more voters than a cluster can have");
         assert!(next.is_joint() || next.voters == current.voters, "voters change only through a joint configuration");

@@ -157,6 +157,7 @@ fn wants_answer(body: &Body) -> bool {
         | Body::ReadIndexReply { .. }
         | Body::ProposeRefused { .. }
         | Body::TimeoutNow { .. }
+        | Body::Standing(_)
         | Body::Removed { .. } => false,
     }
 }

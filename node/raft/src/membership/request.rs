@@ -55,6 +55,9 @@ pub enum ChangeRefusal {
         /// Target of the transfer.
         target: MemberId,
     },
+    /// No quorum of voters has space for the entry.
+    #[error("no quorum of voters has enough disk space: free space on their volumes")]
+    NoSpace,
     /// The request has no voters.
     #[error("a configuration without voters was requested")]
     NoVoters,

@@ -26,12 +26,13 @@ impl Raft {
             forwarded,
             open,
             preference,
+            standing,
             seen,
             removal,
             high_water: _,
         } = self;
         let present = Present::new(clocks.monotonic(), config.election_timeout, outbox.durable());
-        (history, open, seen, removal, clocks.wall_ms()).hash(into);
+        (history, open, seen, removal, standing, clocks.wall_ms()).hash(into);
         if config.lease_reads {
             clocks.fingerprint(present, into);
         }

@@ -5,6 +5,7 @@
 use crate::ids::{Index, MemberId};
 use crate::message::{Append, Body, Message};
 use crate::raft::Raft;
+use crate::standing::Standing;
 use crate::state::progress::ProgressState;
 use crate::state::role::RoleState;
 
@@ -33,6 +34,9 @@ impl Raft {
         }
         if round > 0 {
             self.outbox.send(from, Message { term: self.hard.term(), body: Body::HeartbeatReply { round } });
+            if self.standing < Standing::Above {
+                self.state_standing();
+            }
         }
     }
 

@@ -22,6 +22,9 @@ pub enum ProposeRefusal {
     /// Too many bytes are proposed and not yet committed, or not yet on this member's disk.
     #[error("too many proposals are not committed yet")]
     Overloaded,
+    /// No quorum of voters has space for the proposals.
+    #[error("no quorum of voters has enough disk space")]
+    NoSpace,
     /// A driver cannot propose no-ops and configurations, because only the core creates them.
     #[error("no-ops and configurations cannot be proposed")]
     Reserved,
@@ -39,8 +42,10 @@ impl Raft {
             }
             return Ok(());
         }
-        match self.refusal(&proposals) {
+        let is_too_much = proposals.iter().any(|(_, payload)| self.lacks_space_for(payload));
+        match self.refusal(&proposals).or(is_too_much.then_some(DropReason::NoSpace)) {
             Some(DropReason::Transferring) => Err(ProposeRefusal::Transferring),
+            Some(DropReason::NoSpace) => Err(ProposeRefusal::NoSpace),
             Some(_) => Err(ProposeRefusal::Overloaded),
             None => {
                 for (proposal, payload) in proposals {
@@ -67,12 +72,22 @@ impl Raft {
         }
         let refusal = if self.is_leader() { self.refusal(&proposals) } else { Some(DropReason::LeaderChanged) };
         if let Some(reason) = refusal {
-            let proposals = proposals.into_iter().map(|(proposal, _)| proposal).collect();
-            self.outbox.send(from, Message { term, body: Body::ProposeRefused { proposals, reason } });
+            self.refuse(from, proposals, reason);
             return;
         }
+        let without_space = proposals.extract_if(.., |(_, payload)| self.lacks_space_for(payload)).collect();
+        self.refuse(from, without_space, DropReason::NoSpace);
         for (_, payload) in proposals {
             self.append(payload);
+        }
+    }
+
+    /// Answers the member that forwarded these proposals. None of them entered the log.
+    fn refuse(&mut self, from: MemberId, proposals: Proposals, reason: DropReason) {
+        let proposals: Vec<ProposalId> = proposals.into_iter().map(|(proposal, _)| proposal).collect();
+        if !proposals.is_empty() {
+            let term = self.hard.term();
+            self.outbox.send(from, Message { term, body: Body::ProposeRefused { proposals, reason } });
         }
     }
 

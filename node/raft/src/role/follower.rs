@@ -53,7 +53,7 @@ impl Raft {
     pub(crate) fn on_silence(&mut self) {
         self.timer.begin_campaign(self.clocks.monotonic());
         self.follow(self.hard.term(), None);
-        if !self.may_campaign() || self.disk_is_stalled() {
+        if !self.may_campaign() || self.disk_is_stalled() || self.leaves_campaign_to_others() {
             return;
         }
         if self.config.pre_vote {

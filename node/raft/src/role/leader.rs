@@ -26,6 +26,7 @@ impl Raft {
         self.set_leader(Some(self.config.id));
         self.forget_removal_hint();
         self.settle_before_transfer();
+        self.hear_of_space_before_transfer();
         self.sync_peers();
         let first = self.append(Payload::Noop);
         assert!(first > self.log.commit(), "the no-op of a term is not committed when it is made");
@@ -81,6 +82,7 @@ impl Raft {
             leader.schedule_heartbeat(now.saturating_add(self.config.heartbeat_interval));
             self.begin_round();
             self.repeat_timeout_now();
+            self.transfer_to_space();
             self.transfer_to_preferred();
         }
         self.transfer_from_stalled_disk();

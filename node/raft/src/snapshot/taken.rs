@@ -7,6 +7,7 @@ use crate::ids::{EntryId, Index};
 use crate::message::SnapshotMeta;
 use crate::output::Output;
 use crate::raft::Raft;
+use crate::standing::Standing;
 use crate::state::progress::ProgressState;
 use crate::state::role::RoleState;
 
@@ -41,9 +42,9 @@ impl Raft {
     }
 
     /// Returns the index of the last entry to purge. The entries between this index and the snapshot are kept for
-    /// lagging followers, which would otherwise need a snapshot.
+    /// lagging followers, which would otherwise need a snapshot. A member below its reserve keeps none of them.
     fn purge_mark(&self, index: Index) -> Index {
-        let trailing = self.config.snapshot_trailing;
+        let trailing = if self.standing == Standing::Above { self.config.snapshot_trailing } else { 0 };
         let wanted = index.0.saturating_sub(trailing);
         let RoleState::Leader(leader) = &self.role else { return Index(wanted) };
         let active = leader

@@ -30,6 +30,10 @@ pub(crate) struct Leader {
     retiring: bool,
     /// Earliest time at which a stalled disk may cause another transfer.
     stall_retry: Duration,
+    /// Earliest time at which too little space may cause another transfer.
+    space_retry: Duration,
+    /// Number of transfers in this term that too little space has caused.
+    space_transfers: u32,
 }
 
 impl Leader {
@@ -45,6 +49,8 @@ impl Leader {
             lease_over: false,
             retiring: false,
             stall_retry: Duration::ZERO,
+            space_retry: Duration::ZERO,
+            space_transfers: 0,
         }
     }
 
@@ -176,19 +182,49 @@ impl Leader {
         assert!(at >= self.stall_retry, "the next attempt comes after the last one");
         self.stall_retry = at;
     }
+
+    pub(crate) fn space_retry(&self) -> Duration {
+        self.space_retry
+    }
+
+    /// Lets no transfer that too little space causes begin before `at`.
+    pub(crate) fn transfers_to_space_from(&mut self, at: Duration) {
+        self.space_retry = self.space_retry.max(at);
+    }
+
+    /// Records a transfer that too little space causes. The next one may follow after `wait`, and after twice the wait for
+    /// each earlier one, up to `times` times the wait.
+    pub(crate) fn transfers_to_space(&mut self, now: Duration, wait: Duration, times: u32) {
+        assert!(now >= self.space_retry, "the next attempt comes after the last one");
+        let factor = 1_u32.checked_shl(self.space_transfers).unwrap_or(times).min(times);
+        self.space_transfers = self.space_transfers.saturating_add(1);
+        self.space_retry = now.saturating_add(wait.saturating_mul(factor));
+    }
 }
 
 #[cfg(feature = "fingerprint")]
 impl Fingerprint for Leader {
     fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
         // The destructuring makes the compiler reject a new field that is missing here.
-        let Self { peers, first, heartbeat_due, rounds, reads, transfer, lease_over, retiring, stall_retry } = self;
+        let Self {
+            peers,
+            first,
+            heartbeat_due,
+            rounds,
+            reads,
+            transfer,
+            lease_over,
+            retiring,
+            stall_retry,
+            space_retry,
+            space_transfers,
+        } = self;
         for (id, progress) in peers {
             id.hash(into);
             progress.fingerprint(present, into);
         }
-        (peers.len(), first, reads, lease_over, retiring).hash(into);
-        (present.wait(*heartbeat_due), present.wait(*stall_retry)).hash(into);
+        (peers.len(), first, reads, lease_over, retiring, space_transfers).hash(into);
+        (present.wait(*heartbeat_due), present.wait(*stall_retry), present.wait(*space_retry)).hash(into);
         rounds.fingerprint(present, into);
         transfer.fingerprint(present, into);
     }

@@ -18,6 +18,7 @@ use std::time::Duration;
 use crate::ids::{EntryId, Index};
 #[cfg(feature = "fingerprint")]
 use crate::present::{Fingerprint, Hash, Hasher, Present};
+use crate::standing::Standing;
 use crate::state::inflight::Inflight;
 use crate::state::log::Log;
 
@@ -44,6 +45,8 @@ pub(crate) struct PeerProgress {
     /// answers, even if the member needs other entries meanwhile. At most one read for the member is therefore under
     /// way.
     reading: Option<Index>,
+    /// Space that the member last said it has, and when it said so. `None`: nothing to remember.
+    standing: Option<(Standing, Duration)>,
 }
 
 /// How a leader sends entries to a member.
@@ -82,6 +85,7 @@ impl PeerProgress {
             commit_sent: Index(0),
             probed_at: now,
             reading: None,
+            standing: None,
         }
     }
 
@@ -119,6 +123,21 @@ impl PeerProgress {
     /// Returns whether the member answered a round that began within `span` before `now`.
     pub(crate) fn is_active(&self, now: Duration, span: Duration) -> bool {
         self.acked_round_began.is_some_and(|began| now < began.saturating_add(span))
+    }
+
+    /// Returns the space that the member said it has within `span` before `now`.
+    pub(crate) fn standing(&self, now: Duration, span: Duration) -> Standing {
+        self.standing.filter(|(_, at)| now < at.saturating_add(span)).map_or(Standing::default(), |(said, _)| said)
+    }
+
+    /// Returns whether the member last said that it is short of space.
+    pub(crate) fn was_short(&self) -> bool {
+        self.standing.is_some()
+    }
+
+    /// Records the space that the member says it has.
+    pub(crate) fn stands(&mut self, standing: Standing, now: Duration) {
+        self.standing = (standing < Standing::Above).then_some((standing, now));
     }
 
     /// Records that the member answered `round`. `began` is the start of the round, or `None` if the start is
@@ -316,10 +335,12 @@ impl Fingerprint for PeerProgress {
             commit_sent,
             probed_at,
             reading,
+            standing,
         } = self;
         (matched, next, acked_round, commit_sent, reading).hash(into);
         acked_round_began.map(|at| present.distance(at)).hash(into);
         (present.distance(*tracked_since), present.distance(*probed_at)).hash(into);
+        standing.map(|(standing, at)| (standing, present.distance(at))).hash(into);
         match state {
             ProgressState::Probe { waiting } => (0, waiting).hash(into),
             ProgressState::Replicate(inflight) => (1, inflight).hash(into),

@@ -19,7 +19,8 @@ pub(crate) enum TimeoutRange {
 pub(crate) struct ElectionTimer {
     base: Duration,
     due: Duration,
-    /// Number of campaigns since this member last received a message from a leader or granted its vote.
+    /// Number of campaigns since this member last received a message from a leader or granted its vote, those included
+    /// that it left to other members.
     campaigns: u32,
     random: SplitMix,
 }
@@ -68,6 +69,11 @@ impl ElectionTimer {
     /// Ends the wait immediately.
     pub(crate) fn expire(&mut self, now: Duration) {
         self.due = now;
+    }
+
+    /// Number of waits that ended since this member last received a message from a leader or granted its vote.
+    pub(crate) fn campaigns(&self) -> u32 {
+        self.campaigns
     }
 
     pub(crate) fn due(&self) -> Duration {

@@ -36,6 +36,7 @@
 //! | `change 1 voters 1 2 4 learners 5` | requests a configuration that replaces the one in force |
 //! | `transfer 1 to 2`, `transfer 1` | requests a leadership transfer |
 //! | `prefer 2 3` | sets the preferred leaders on every running member |
+//! | `space 2 below` | sets the space on the volume of 2: `above`, `below` or `exhausted` |
 //! | `read 2` | requests a linearizable read; reads are numbered 1, 2, … in order |
 //! | `snapshot 1`, `snapshot 1 at 4` | takes a snapshot of the applied state, and purges the log before it |
 //! | `logs`, `status` | prints the durable logs, or the state of all members |
@@ -254,6 +255,10 @@ impl Interpreter {
                 for member in running {
                     self.with(member, |raft, now| raft.prefer(now, preferred.clone()))?;
                 }
+            }
+            "space" => {
+                let standing = words::standing(rest[1]).ok_or("no such standing")?;
+                self.with(at, |raft, now| raft.set_standing(now, standing))?;
             }
             "read" => {
                 self.reads += 1;

@@ -3,7 +3,7 @@
 
 use raft::{
     Append, AppendReply, Body, Configuration, DropReason, Entry, EntryId, HardState, MemberId, Message, Output,
-    Payload, Persist, Role, SnapshotMeta, SoftState,
+    Payload, Persist, Role, SnapshotMeta, SoftState, Standing,
 };
 
 /// Renders a message with its sender and receiver.
@@ -43,6 +43,7 @@ fn body(body: &Body) -> String {
             format!("{} proposals not taken: {}", proposals.len(), drop_reason(*reason))
         }
         Body::TimeoutNow { last } => format!("campaign now, if your log reaches {last}"),
+        Body::Standing(standing) => format!("my disk is {}", standing_word(*standing)),
         Body::Removed { index } => format!("you were removed at {index}"),
     }
 }
@@ -153,5 +154,23 @@ pub(crate) fn drop_reason(reason: DropReason) -> &'static str {
         DropReason::LeaderChanged => "another leads",
         DropReason::Transferring => "leadership is being transferred",
         DropReason::Overloaded => "too much is not committed yet",
+        DropReason::NoSpace => "no quorum has space",
+    }
+}
+
+pub(crate) fn standing_word(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Exhausted => "exhausted",
+        Standing::Below => "below its reserve",
+        Standing::Above => "above its reserve",
+    }
+}
+
+pub(crate) fn standing(word: &str) -> Option<Standing> {
+    match word {
+        "exhausted" => Some(Standing::Exhausted),
+        "below" => Some(Standing::Below),
+        "above" => Some(Standing::Above),
+        _ => None,
     }
 }

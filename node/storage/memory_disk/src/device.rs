@@ -7,10 +7,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use storage::disk::{Disk, DiskFile, DiskLock, DiskReader};
+use storage::disk::{Disk, DiskFile, DiskLock, DiskReader, VolumeSpace};
 
 use crate::MemoryDisk;
 use crate::state::{Fate, Inode, NameChange, State, stopped, write_into};
+
+/// Size in bytes of a disk without a limit.
+const UNLIMITED: u64 = 1 << 60;
 
 impl MemoryDisk {
     fn opened(&self, state: &mut State, inode: u64) -> Box<dyn DiskFile> {
@@ -93,6 +96,12 @@ impl Disk for MemoryDisk {
         }
         state.forget_unnamed();
         Ok(())
+    }
+
+    fn space(&self, _: &Path) -> io::Result<VolumeSpace> {
+        let state = self.state();
+        let total_bytes = state.capacity.unwrap_or(UNLIMITED);
+        Ok(VolumeSpace { total_bytes, free_bytes: total_bytes.saturating_sub(state.used()) })
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {

@@ -3,15 +3,16 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use raft::{Index, SnapshotMeta};
 
 use crate::checksum;
 use crate::disk::DiskFile;
 use crate::error::{Failure, StorageError, is_full};
-use crate::snapshot::Snapshots;
 use crate::snapshot::format::{CHUNK_BYTES, HEADER_ALIGN, Header, Trailer};
 use crate::snapshot::info::{SnapshotError, SnapshotInfo, SnapshotOrigin};
+use crate::snapshot::{Shared, Snapshots};
 
 /// Number of bytes after which a draft is synced, so that a sync of the log never waits for a whole snapshot.
 const SYNC_BYTES: u64 = 8 * 1024 * 1024;
@@ -67,9 +68,21 @@ impl Draft {
     fn put(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
         self.file.write_at(self.offset, bytes).map_err(|e| refused(&self.path, e))?;
         self.offset += bytes.len() as u64;
+        self.snapshots.0.draft_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         self.unsynced += bytes.len() as u64;
         if self.unsynced >= SYNC_BYTES {
             self.sync()?;
+            self.leave_space_to_the_log()?;
+        }
+        Ok(())
+    }
+
+    /// Gives up a snapshot of this member's own state before it takes the last space from the log, which deletions need.
+    fn leave_space_to_the_log(&self) -> Result<(), StorageError> {
+        let Shared { disk, dir, floor_bytes, .. } = &*self.snapshots.0;
+        let is_short = || disk.space(dir).is_ok_and(|space| space.free_bytes < *floor_bytes);
+        if self.origin == SnapshotOrigin::Taken && is_short() {
+            return Err(StorageError::Full { path: self.path.clone() });
         }
         Ok(())
     }
@@ -136,6 +149,7 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
+        self.snapshots.0.draft_bytes.fetch_sub(self.offset, Ordering::Relaxed);
         if !self.is_complete {
             // The error is ignored, because the next start removes all drafts.
             let _ = self.snapshots.0.disk.remove(&self.path);

@@ -16,7 +16,7 @@ use crate::replace::DRAFT_ENDING;
 use crate::snapshot::{FoundSnapshots, SnapshotInfo, SnapshotOrigin, Snapshots};
 use crate::storage::{
     HARD_STATE, IDENTITY, LOCK, MemberFiles, Options, Recovered, SNAPSHOTS, Storage, WAL, blank_meta,
-    log_reaches_back_to_the_snapshot, wal_options,
+    log_reaches_back_to_the_snapshot, snapshot_limits, wal_options,
 };
 use crate::wal::Wal;
 use crate::wal::outline::LogOutline;
@@ -62,6 +62,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<
         identity: identity.clone(),
         member,
         snapshots,
+        saves_space: false,
         _lock: lock,
     };
     Ok(Recovered { storage, identity, raft, log, snapshot, quarantined })
@@ -145,8 +146,8 @@ fn is_beyond_reach(error: &io::Error) -> bool {
 
 /// Opens the volume of a removed member. Nothing in the volume is read or changed.
 fn read_removed(disk: &Arc<dyn Disk>, dir: &Path, options: &Options, latch: &Latch, identity: &Identity) -> Opened {
-    let (snap_dir, kept) = (dir.join(SNAPSHOTS), options.snapshots_kept);
-    let snapshots = Snapshots::none(disk.clone(), snap_dir, identity.member, kept, latch.clone());
+    let (snap_dir, limits) = (dir.join(SNAPSHOTS), snapshot_limits(options));
+    let snapshots = Snapshots::none(disk.clone(), snap_dir, identity.member, limits, latch.clone());
     let (raft, log) = (Restored::default(), LogOutline::default());
     Opened { member: None, snapshots, raft, log, snapshot: None, quarantined: Vec::new() }
 }
@@ -185,9 +186,9 @@ fn read_member(
 ) -> Result<Opened, OpenError> {
     let id = identity.member;
     let hard_state = HardStateFile::open(&**disk, dir.join(HARD_STATE), id, latch.clone())?;
-    let (snap_dir, kept) = (dir.join(SNAPSHOTS), options.snapshots_kept);
+    let (snap_dir, limits) = (dir.join(SNAPSHOTS), snapshot_limits(options));
     let FoundSnapshots { snapshots, damaged: unreadable } =
-        Snapshots::find(disk.clone(), snap_dir, id, kept, latch.clone())?;
+        Snapshots::find(disk.clone(), snap_dir, id, limits, latch.clone())?;
     // The directory of the snapshots may be new. Its name must be durable before the log is purged up to a snapshot in it.
     disk.sync_dir(dir).map_err(Failure::of("sync", dir))?;
     let wal_dir = dir.join(WAL);
@@ -227,7 +228,7 @@ fn read_member(
         snapshots.quarantine(&damage.path).map_err(|e| at_start(e, &damage.path))?;
     }
     let raft = Restored { hard_state: hard_state.state(), snapshot: meta, log: outline.with_tail(tail) };
-    let member = Some(MemberFiles { hard_state, wal });
+    let member = Some(MemberFiles { hard_state, wal, first_kept: Index(0) });
     Ok(Opened { member, snapshots, raft, log: outline, snapshot, quarantined: unreadable })
 }
 

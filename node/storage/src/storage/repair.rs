@@ -15,7 +15,7 @@ use crate::identity::Identity;
 use crate::identity_file;
 use crate::snapshot::{FoundSnapshots, Snapshots};
 use crate::storage::open::{Reach, conclude, reaches};
-use crate::storage::{HARD_STATE, IDENTITY, LOCK, Options, SNAPSHOTS, WAL, blank_meta, wal_options};
+use crate::storage::{HARD_STATE, IDENTITY, LOCK, Options, SNAPSHOTS, WAL, blank_meta, snapshot_limits, wal_options};
 use crate::wal::draft::SegmentDraft;
 use crate::wal::format::LogFormat;
 use crate::wal::recover::{Prefix, Salvaged};
@@ -93,7 +93,7 @@ impl LogRepair {
         let id = identity.member;
         let hard_state = HardStateFile::open(&*disk, dir.join(HARD_STATE), id, latch.clone())?;
         let FoundSnapshots { snapshots, .. } =
-            Snapshots::find(Arc::clone(&disk), dir.join(SNAPSHOTS), id, options.snapshots_kept, latch.clone())?;
+            Snapshots::find(Arc::clone(&disk), dir.join(SNAPSHOTS), id, snapshot_limits(options), latch.clone())?;
         let blank = || identity.cluster.as_ref().map(blank_meta).unwrap_or_default();
         let meta = snapshots.newest().map_or_else(blank, |info| info.meta);
         let ends: Vec<EntryId> = snapshots.list().iter().map(|info| info.meta.last).collect();

@@ -38,6 +38,11 @@ impl Wal {
         self.remove(surplus)
     }
 
+    /// Sets the maximum number of purged segments whose files are kept. Takes effect with the next purge.
+    pub(crate) fn keep_recycled(&mut self, count: usize) {
+        self.options.recycled_segments = count;
+    }
+
     /// Starts the log anew after `base`. All entries in the log before the call are superseded.
     pub(crate) fn reset(&mut self, base: EntryId) -> Result<(), StorageError> {
         self.latch.check()?;

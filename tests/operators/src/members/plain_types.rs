@@ -61,5 +61,7 @@ pub(super) fn refusal(error: &raft::ChangeRefusal) -> RefusalReason {
         raft::ChangeRefusal::NotLearner { .. } => RefusalReason::NotLearner,
         raft::ChangeRefusal::LearnerBehind { .. } => RefusalReason::LearnerBehind,
         raft::ChangeRefusal::QuorumAtRisk { .. } => RefusalReason::QuorumAtRisk,
+        // The disks here are never short of space.
+        raft::ChangeRefusal::NoSpace => RefusalReason::Other,
     }
 }

@@ -251,6 +251,33 @@ pub const BUGS: &[Bug] = &[
         )],
     },
     Bug {
+        name: "LeadsBelowItsReserve",
+        of: "a leader whose volume is nearly full keeps the leadership",
+        edits: &[edit(
+            "election/reserve.rs",
+            "if self.standing == Standing::Above || !is_free",
+            "if PLANTED || self.standing == Standing::Above || !is_free",
+        )],
+    },
+    Bug {
+        name: "NeverCampaignsBelowItsReserve",
+        of: "voters short of space leave campaigns to others for good, although there may be none",
+        edits: &[edit(
+            "election/reserve.rs",
+            "self.timer.campaigns() <= left &&",
+            "(self.timer.campaigns() <= left || (PLANTED && left > 0)) &&",
+        )],
+    },
+    Bug {
+        name: "CountsItsOwnSpaceForAll",
+        of: "a leader counts its own space for that of the other voters",
+        edits: &[edit(
+            "election/reserve.rs",
+            "            Some(progress) => self.standing_of(progress),\n            None",
+            "            Some(progress) => if PLANTED { self.standing } else { self.standing_of(progress) },\n            None",
+        )],
+    },
+    Bug {
         name: "LeadsWithoutAQuorum",
         of: "openraft#2080: a leader that no quorum answers remains leader",
         edits: &[edit(

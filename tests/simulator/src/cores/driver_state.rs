@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use raft::{Change, Entry, Index, MemberId, Message, ProposalId, Raft, ReadContext, SnapshotMeta, Term};
+use raft::{Change, Entry, Index, MemberId, Message, ProposalId, Raft, ReadContext, SnapshotMeta, Standing, Term};
 use world::clock::Clock;
 
 use crate::command::OperationId;
@@ -81,6 +81,8 @@ pub enum Input {
         /// The successor; `None`: any voter.
         target: Option<MemberId>,
     },
+    /// The space on the member's volume changed.
+    Standing(Standing),
     /// The other voters are asked whether they know of this member's removal.
     VerifyRemoval,
     /// The leader checks which leases are over.
@@ -134,6 +136,7 @@ impl Input {
             Self::VerifyRemoval => 117,
             Self::LogRead { .. } => 115,
             Self::StoredRead { .. } => 116,
+            Self::Standing(_) => 118,
         }
     }
 }
@@ -172,6 +175,8 @@ pub struct Member {
     pub full_until: Duration,
     /// Reads of the disk fail before this time.
     pub unreadable_until: Duration,
+    /// Space on the member's volume.
+    pub standing: Standing,
     /// Number of IDs that were given to proposals and reads; an ID is never reused.
     names: u64,
 }
@@ -190,6 +195,7 @@ impl Member {
             sync_fails: false,
             full_until: Duration::ZERO,
             unreadable_until: Duration::ZERO,
+            standing: Standing::Above,
             names: 0,
         }
     }

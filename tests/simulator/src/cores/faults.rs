@@ -10,7 +10,7 @@ pub(super) mod version;
 
 use std::time::Duration;
 
-use raft::MemberId;
+use raft::{MemberId, Standing};
 use world::clock::TRUE_RATE;
 use world::disk::Misdirection;
 
@@ -45,6 +45,7 @@ impl CoreCluster {
             Fault::Transfer => transfer::strike(self),
             Fault::MixedVersions => version::strike(self)?,
             Fault::Forgery => self.forge_notice(),
+            Fault::BelowReserve => disk::change_standing(self),
             // Faults of the network act on every message; churn acts in the operator's passes.
             Fault::Loss | Fault::Delay | Fault::Duplication | Fault::Churn => return Ok(()),
         }
@@ -75,6 +76,7 @@ impl CoreCluster {
             member.clock.correct_wall();
             (member.stalled_until, member.full_until) = (Duration::ZERO, Duration::ZERO);
             (member.sync_fails, member.unreadable_until) = (false, Duration::ZERO);
+            self.stand(id, Standing::Above);
             self.resume(id)?;
             self.start(id)?;
         }

@@ -83,6 +83,7 @@ impl CoreCluster {
                     format!("{id} gets a request to transfer leadership to {target:?}: {answer:?}")
                 });
             }
+            Input::Standing(standing) => process.raft.set_standing(now, standing),
             Input::VerifyRemoval => {
                 let verdict = self.ask_whether_removed(id);
                 self.trace.note(self.agenda.now(), || format!("{id} verifies its removal: {verdict:?}"));

@@ -66,10 +66,12 @@ impl CoreCluster {
             )
         });
         self.invariants.started(disk)?;
-        let clock = &self.members[&id].clock;
-        let raft = Raft::new(config, restored, clock.read(now))
+        let clock_now = self.members[&id].clock.read(now);
+        let raft = Raft::new(config, restored, clock_now)
             .map_err(|error| Violation { invariant: "a disk can be read again", seen: format!("{id}: {error}") })?;
         let member = self.members.get_mut(&id).expect("checked above");
+        let mut raft = raft;
+        raft.set_standing(clock_now, member.standing);
         member.start += 1;
         member.state = State::Up(Box::new(Process::new(raft, machine, version.unknown)));
         self.settle(id)

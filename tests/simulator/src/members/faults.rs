@@ -18,8 +18,11 @@ const TRANSFER_MAX: Duration = Duration::from_millis(500);
 
 /// Returns whether faults of this kind strike a cluster of members at planned times.
 pub(super) fn strikes(fault: Fault) -> bool {
-    use Fault::{Clock, Crash, Forgery, NoSpace, Partition, Pause, Stall, SyncError, Transfer, Wipe};
-    matches!(fault, Clock | Crash | Forgery | NoSpace | Partition | Pause | Stall | SyncError | Transfer | Wipe)
+    use Fault::{BelowReserve, Clock, Crash, Forgery, NoSpace, Partition, Pause, Stall, SyncError, Transfer, Wipe};
+    matches!(
+        fault,
+        BelowReserve | Clock | Crash | Forgery | NoSpace | Partition | Pause | Stall | SyncError | Transfer | Wipe
+    )
 }
 
 impl MemberCluster {
@@ -47,6 +50,9 @@ impl MemberCluster {
             Fault::Pause => self.victim(victim, span, "is paused", |member, until| member.paused_until = until),
             Fault::Stall => self.victim(victim, span, "has a slow disk", |member, until| member.stalled_until = until),
             Fault::NoSpace => self.victim(victim, span, "has a full disk", |member, until| member.full_until = until),
+            Fault::BelowReserve => {
+                self.victim(victim, span, "has little space", |member, until| member.short_until = until);
+            }
             Fault::SyncError => {
                 let syncs = self.random.between(0, 2);
                 self.victim(victim, now, "will fail to sync", |member, _| member.disk.fail_sync_after(syncs));

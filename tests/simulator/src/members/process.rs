@@ -22,6 +22,8 @@ use crate::invariant::{Checked, Violation, ensure};
 
 /// Size of a segment; small, so that segments are often created and removed.
 const SEGMENT_BYTES: u64 = 16 << 10;
+/// Free bytes of a disk that is short of space.
+const SHORT_BYTES: u64 = SEGMENT_BYTES + SEGMENT_BYTES / 2;
 /// Directory of the member.
 const DIR: &str = "/member";
 
@@ -87,6 +89,8 @@ pub(super) struct Member {
     pub(super) stalled_until: Duration,
     /// The disk is full before this time.
     pub(super) full_until: Duration,
+    /// The disk has little space before this time: less than the member's reserve, more than a segment.
+    pub(super) short_until: Duration,
     /// What the program of the last start supports.
     pub(super) supports: FeatureLevel,
     /// What the members support that are connected to this one.
@@ -120,6 +124,7 @@ impl Member {
             paused_until: Duration::ZERO,
             stalled_until: Duration::ZERO,
             full_until: Duration::ZERO,
+            short_until: Duration::ZERO,
             supports: FeatureLevel::FIRST,
             stated: BTreeMap::new(),
             disk_failed: Arc::default(),
@@ -143,11 +148,15 @@ impl Member {
         }
     }
 
-    /// If the disk must appear full at this time, limits it to the bytes that it already uses; otherwise lifts the
-    /// limit.
+    /// If the disk must appear full at this time, limits it to the bytes that it already uses. If it must appear to be
+    /// short of space, leaves a little more. Otherwise lifts the limit.
     pub(super) fn limit_space(&self, now: Duration) {
-        let limit = (self.full_until > now).then(|| self.disk.used_bytes());
-        self.disk.limit_bytes(limit);
+        let spare = match now {
+            _ if self.full_until > now => Some(0),
+            _ if self.short_until > now => Some(SHORT_BYTES),
+            _ => None,
+        };
+        self.disk.limit_bytes(spare.map(|spare| self.disk.used_bytes() + spare));
     }
 
     pub(super) fn is_up(&self) -> bool {

@@ -112,6 +112,7 @@ impl MemberCluster {
             member.clock.set_rate(now, TRUE_RATE);
             member.clock.correct_wall();
             (member.stalled_until, member.full_until) = (Duration::ZERO, Duration::ZERO);
+            member.short_until = Duration::ZERO;
             member.disk.fail_sync_after(u64::MAX);
             self.upgrade(id)?;
             self.start(id)?;

@@ -1,13 +1,14 @@
-//! Disk faults: a sync takes long or fails, the disk is full, reads fail for a while, a record is damaged, or a disk is
+//! Disk faults: a sync takes long or fails, the disk is full or short of space, reads fail for a while, a record is damaged, or a disk is
 //! destroyed with its member. Owns the limit of the losses: in every configuration that may be in force, a majority of
 //! the voters keep their disks, because Raft does not survive the loss of a majority.
 
 use std::time::Duration;
 
-use raft::MemberId;
+use raft::{MemberId, Standing};
 use world::disk::Misdirection;
 
 use crate::cores::CoreCluster;
+use crate::cores::driver_state::Input;
 use crate::cores::sabotage::Sabotage;
 use crate::invariant::Checked;
 
@@ -43,6 +44,27 @@ pub(in crate::cores) fn fill(cluster: &mut CoreCluster) {
         member.full_until = until;
     }
     cluster.note_line(|| format!("the disk of {id} is full for {span:?}"));
+}
+
+/// Changes the space of a volume: it may become short, or be enough again.
+pub(in crate::cores) fn change_standing(cluster: &mut CoreCluster) {
+    let ids: Vec<MemberId> = cluster.members.keys().copied().collect();
+    let id = *cluster.random.pick(&ids);
+    let standing = *cluster.random.pick(&[Standing::Above, Standing::Below, Standing::Below, Standing::Exhausted]);
+    cluster.stand(id, standing);
+}
+
+impl CoreCluster {
+    /// Sets the space of a volume. Its member learns it at once, or when it starts.
+    pub(crate) fn stand(&mut self, id: MemberId, standing: Standing) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        if std::mem::replace(&mut member.standing, standing) == standing {
+            return;
+        }
+        self.coverage.standings += 1;
+        self.note_line(|| format!("the volume of {id} is now {standing:?}"));
+        self.input_now(id, Input::Standing(standing));
+    }
 }
 
 /// Makes reads of a disk fail for a while; nothing on the disk is lost. With a probability of 1/2 the disk's member

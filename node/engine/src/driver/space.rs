@@ -1,0 +1,119 @@
+//! Owns when the volume is measured, and what the driver does with a measurement: it informs the core, saves space, takes snapshots
+//! early while space is short, and answers commands for which no quorum has space. Does not own the limits (`crate::space`) or the
+//! rules that follow (`raft`).
+
+use std::io;
+use std::time::Duration;
+
+use raft::{Now, Standing};
+use storage::MemberSpace;
+
+use super::run::Driver;
+use crate::error::ProposeError;
+use crate::log_thread::LogJob;
+use crate::propose::pending::Batch;
+use crate::space::SpaceJudgement;
+use crate::status::Space;
+
+/// Interval between two measurements of the volume.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The volume as the driver knows it.
+#[derive(Debug, Default)]
+pub(super) struct SpaceWatch {
+    judgement: SpaceJudgement,
+    /// Time of the next measurement.
+    due: Duration,
+    /// Whether the log thread has a measurement to do.
+    is_asked: bool,
+    /// Whether the last measurement failed.
+    is_failing: bool,
+}
+
+impl SpaceWatch {
+    /// Time at which a measurement is due even if no event arrives.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        (!self.is_asked).then_some(self.due)
+    }
+
+    /// Whether the member is below its reserve.
+    pub(super) fn is_short(&self) -> bool {
+        self.judgement.standing < Standing::Above
+    }
+
+    /// Makes a measurement due.
+    pub(super) fn hasten(&mut self) {
+        self.due = Duration::ZERO;
+    }
+}
+
+impl Driver {
+    pub(super) fn measure_if_due(&mut self, now: Duration) {
+        if !self.space.is_asked && self.space.due <= now {
+            self.space.is_asked = true;
+            self.log_jobs.push(LogJob::Measure { saves: self.space.judgement.saves });
+        }
+    }
+
+    pub(super) fn space_measured(&mut self, now: Now, measured: io::Result<MemberSpace>) {
+        self.space.is_asked = false;
+        self.space.due = now.monotonic + INTERVAL;
+        let measured = match measured {
+            Ok(measured) => measured,
+            Err(reason) => {
+                if !std::mem::replace(&mut self.space.is_failing, true) {
+                    tracing::warn!(%reason, "the volume cannot be measured: what is known of its space stays as it is");
+                }
+                return;
+            }
+        };
+        self.space.is_failing = false;
+        let before = self.space.judgement;
+        self.space.judgement.judge(self.published.view.size_bytes(), &measured);
+        let SpaceJudgement { standing, saves, .. } = self.space.judgement;
+        if saves != measured.saves {
+            // The effect is measured at once.
+            self.space.hasten();
+        }
+        if standing != before.standing {
+            let (free, reserve) = (measured.free_bytes, self.space.judgement.space.map(|space| space.reserve_bytes));
+            match standing {
+                Standing::Above => tracing::info!(free, reserve, "the volume is above its reserve again"),
+                Standing::Below | Standing::Exhausted => tracing::warn!(
+                    free,
+                    reserve,
+                    "the volume is below its reserve: compact and delete, or enlarge it ({standing:?})"
+                ),
+            }
+            self.raft.set_standing(now, standing);
+        }
+        if standing < Standing::Above && self.published.applied > self.snapshots.newest && self.knows_configuration() {
+            // A snapshot lets the log before it be removed. The time between two snapshots stays limited.
+            self.snapshots.due = true;
+        }
+    }
+
+    /// Returns whether a snapshot of the present state would hold a configuration. That of a member which is being added, and
+    /// has not got the entry of its first configuration yet, would not, and a start from it would not know the cluster.
+    fn knows_configuration(&self) -> bool {
+        let meta = self.raft.snapshot_meta(self.published.applied, self.published.time_ms);
+        meta.is_some_and(|meta| !meta.configuration.voters.is_empty())
+    }
+
+    /// Space of the volume, for the status report.
+    pub(super) fn space(&self) -> Option<Space> {
+        let writes_refused = self.raft.quorum_standing().is_some_and(|standing| standing < Standing::Above);
+        self.space.judgement.space.map(|space| Space { writes_refused, ..space })
+    }
+
+    /// Answers the commands of a batch for which no quorum has space, and proposes the others again. They were proposed in one
+    /// entry with them, so that the leader refused all of them. If none of them adds content, all are answered. The batch
+    /// certainly did not enter the log.
+    pub(super) fn refuse_for_space(&mut self, now: Duration, batch: Batch) {
+        let (refused, rest) = self.batcher.without_content(batch);
+        self.answer(vec![refused], ProposeError::NoSpace);
+        if let Some(rest) = rest {
+            self.batcher.requeue(rest, now);
+        }
+    }
+}
