@@ -19,7 +19,7 @@ use raft::{
     Payload, Term,
 };
 use stepped_member::{QueueLimits, Settings, SnapshotTrigger, SteppedMember};
-use storage::disk::{DiskLock, DiskReader};
+use storage::disk::{DiskLock, DiskReader, VolumeSpace};
 use storage::{ClusterId, ClusterIdentity, Disk, DiskFile, Options, Start, Storage};
 
 /// What happened to a file, in order.
@@ -69,6 +69,10 @@ impl Disk for NotingDisk {
 
     fn open_settled(&self, path: &Path) -> io::Result<Box<dyn DiskReader>> {
         self.disk.open_settled(path)
+    }
+
+    fn space(&self, dir: &Path) -> io::Result<VolumeSpace> {
+        self.disk.space(dir)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
