@@ -78,17 +78,17 @@ async fn long_logs_are_upgraded_and_taken_back() {
     let mut pair = Pair::of("long", &former()).await;
     pair.switch_all(&program()).await;
     let first = oldest_segments(&pair);
-    put_large(&pair, 0..90).await;
+    put_large(&pair, 0..70).await;
     pair.switch_all(&former()).await;
-    put_large(&pair, 90..120).await;
+    put_large(&pair, 70..85).await;
     pair.switch_all(&program()).await;
     pair.kill_all().await;
-    put_large(&pair, 120..150).await;
+    put_large(&pair, 85..100).await;
     pair.switch_all(&former()).await;
     pair.kill_all().await;
     let last = oldest_segments(&pair);
     assert!(first.iter().zip(&last).all(|(first, last)| first < last), "no segment was purged: {first:?} {last:?}");
-    for number in 140..150 {
+    for number in 90..100 {
         for member in &pair.cluster.members {
             let found = member.get(&large_key(number), true).await.unwrap().expect("the key is there");
             assert!(found.starts_with(&format!("{number} ")), "{} holds another value", member.name);
