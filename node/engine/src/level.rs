@@ -3,8 +3,8 @@
 //!
 //! Reading does not depend on the level: every program reads every format that it knows, at any level.
 
-use mvcc::FeatureLevel;
 use mvcc::image::ImageFormat;
+use mvcc::{BatchFormat, FeatureLevel};
 use raft::{Body, DropReason, Message};
 use storage::LogFormat;
 
@@ -18,23 +18,25 @@ pub struct Formats {
     pub log: LogFormat,
     /// Format of snapshots and backups.
     pub image: ImageFormat,
+    /// Format of the payloads of entries, in the log and in messages.
+    pub batch: BatchFormat,
 }
 
 impl Formats {
     /// The formats of a level. For a level that this program does not support, those of the highest one that it
     /// supports.
     ///
-    /// | Level | Log | Image | Messages ([`sendable`]) |
-    /// |---|---|---|---|
-    /// | 1 | version 1 | version 1 | up to `Removed` |
-    /// | 2 | version 2: batches share no page | version 2: sections | `Standing`, refusals for lack of space |
+    /// | Level | Log | Image | Batch | Messages ([`sendable`]) |
+    /// |---|---|---|---|---|
+    /// | 1 | version 1 | version 1 | version 1 | up to `Removed` |
+    /// | 2 | version 2: batches share no page | version 2: sections | version 2: items have headers | `Standing`, refusals for lack of space |
     #[must_use]
     pub const fn of(level: FeatureLevel) -> Self {
-        let log = match level.0 {
-            0 | 1 => LogFormat::V1,
-            _ => LogFormat::V2,
+        let (log, batch) = match level.0 {
+            0 | 1 => (LogFormat::V1, BatchFormat::V1),
+            _ => (LogFormat::V2, BatchFormat::V2),
         };
-        Self { log, image: ImageFormat::of(level) }
+        Self { log, image: ImageFormat::of(level), batch }
     }
 }
 
@@ -81,7 +83,10 @@ mod tests {
     /// A former program opens the directory of a member whose cluster is at the first level.
     #[test]
     fn the_first_level_writes_the_first_formats() {
-        assert_eq!(Formats::of(FeatureLevel::FIRST), Formats { log: LogFormat::V1, image: ImageFormat::V1 });
-        assert_eq!(Formats::of(SUPPORTED), Formats { log: LogFormat::V2, image: ImageFormat::V2 });
+        let first = Formats { log: LogFormat::V1, image: ImageFormat::V1, batch: BatchFormat::V1 };
+        assert_eq!(Formats::of(FeatureLevel::FIRST), first);
+        let newest = Formats { log: LogFormat::V2, image: ImageFormat::V2, batch: BatchFormat::V2 };
+        assert_eq!(Formats::of(SUPPORTED), newest);
+        assert_eq!(newest.batch, BatchFormat::NEWEST);
     }
 }

@@ -4,14 +4,16 @@
 
 mod batch;
 mod codec;
+mod header;
 mod validate;
 
 use bytes::Bytes;
 
 use crate::level::FeatureLevel;
 
-pub use batch::{Batch, BatchBuilder, BatchError};
+pub use batch::{Batch, BatchBuilder, BatchError, BatchFormat};
 pub use codec::DecodeError;
+pub use header::HeaderError;
 pub use validate::{MAX_TXN_OPS, ValidateError};
 
 /// One request that changes the store, as a log entry holds it.

@@ -48,9 +48,9 @@ mod view;
 
 pub use apply::Store;
 pub use command::{
-    Alarm, AlarmAction, AlarmChange, AlarmKind, Batch, BatchBuilder, BatchError, Command, Compact, Compare,
-    DecodeError, DeleteRange, MAX_TXN_OPS, Op, Operand, Put, Range, Relation, SortOrder, SortTarget, Txn,
-    ValidateError,
+    Alarm, AlarmAction, AlarmChange, AlarmKind, Batch, BatchBuilder, BatchError, BatchFormat, Command, Compact,
+    Compare, DecodeError, DeleteRange, HeaderError, MAX_TXN_OPS, Op, Operand, Put, Range, Relation, SortOrder,
+    SortTarget, Txn, ValidateError,
 };
 pub use compaction::Removal;
 pub use hash::HashResult;

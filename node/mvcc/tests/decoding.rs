@@ -5,7 +5,9 @@
 mod commands;
 
 use bytes::Bytes;
-use mvcc::{Batch, BatchBuilder, BatchError, Command, DecodeError, FeatureLevel, MAX_TXN_OPS, Op, Put, Txn};
+use mvcc::{
+    Batch, BatchBuilder, BatchError, BatchFormat, Command, DecodeError, FeatureLevel, MAX_TXN_OPS, Op, Put, Txn,
+};
 use proptest::prelude::*;
 
 fn nested(depth: usize) -> Command {
@@ -62,31 +64,45 @@ proptest! {
 
     #[test]
     fn a_batch_survives_its_encoding(commands in prop::collection::vec((any::<u64>(), command()), 0..8)) {
-        let batch = Batch { commands };
-        let mut builder = BatchBuilder::new();
-        for (number, (request_id, command)) in batch.commands.iter().enumerate() {
-            if number % 2 == 0 {
-                builder.push(*request_id, command);
-            } else {
-                builder.push_encoded(*request_id, &command.encode());
-            }
+        for format in FORMATS {
+            survives(&Batch { commands: commands.clone() }, format)?;
         }
-        prop_assert_eq!(builder.len(), batch.commands.len());
-        let size = builder.size_bytes();
-        let encoded = builder.finish();
-        prop_assert_eq!((&encoded, encoded.len()), (&batch.encode(), size));
-        prop_assert_eq!(Batch::decode(encoded), Ok(batch));
     }
+}
+
+const FORMATS: [BatchFormat; 2] = [BatchFormat::V1, BatchFormat::V2];
+
+fn survives(batch: &Batch, format: BatchFormat) -> Result<(), TestCaseError> {
+    let mut builder = BatchBuilder::new(format);
+    for (number, (request_id, command)) in batch.commands.iter().enumerate() {
+        if number % 2 == 0 {
+            builder.push(*request_id, command);
+        } else {
+            builder.push_encoded(*request_id, &command.encode());
+        }
+    }
+    prop_assert_eq!(builder.len(), batch.commands.len());
+    let size = builder.size_bytes();
+    let encoded = builder.finish();
+    prop_assert_eq!((&encoded, encoded.len()), (&batch.encode_as(format), size));
+    prop_assert_eq!(Batch::decode(encoded.clone()), Ok(batch.clone()));
+    let by_former = Batch::decode_up_to(BatchFormat::V1, encoded);
+    let unknown = Err(BatchError::UnknownVersion(2));
+    prop_assert_eq!(by_former, if format == BatchFormat::V1 { Ok(batch.clone()) } else { unknown });
+    Ok(())
 }
 
 #[test]
 fn keys_and_values_share_the_entry() {
     let put = Put { key: "key".into(), value: vec![b'v'; 1000].into(), ..Put::default() };
-    let entry = Batch { commands: vec![(1, Command::Put(put))] }.encode();
-    let decoded = Batch::decode(entry.clone()).expect("a batch just encoded decodes");
-    let [(1, Command::Put(put))] = &decoded.commands[..] else { panic!("one put was encoded") };
-    let inside = entry.as_ptr_range();
-    assert!(inside.contains(&put.key.as_ptr()) && inside.contains(&put.value.as_ptr()));
+    let batch = Batch { commands: vec![(1, Command::Put(put))] };
+    for format in FORMATS {
+        let entry = batch.encode_as(format);
+        let decoded = Batch::decode(entry.clone()).expect("a batch just encoded decodes");
+        let [(1, Command::Put(put))] = &decoded.commands[..] else { panic!("one put was encoded") };
+        let inside = entry.as_ptr_range();
+        assert!(inside.contains(&put.key.as_ptr()) && inside.contains(&put.value.as_ptr()));
+    }
 }
 
 #[test]
@@ -128,7 +144,7 @@ fn unknown_bytes_are_newer_and_missing_bytes_are_damage() {
     for damaged in [&[1][..], &[1, 8, 2, 0, 0], &[1, 8, 2, 0, 0, 0, 0]] {
         assert!(!batch(damaged), "{damaged:?}");
     }
-    assert!(BatchError::UnknownVersion(2).is_newer() && !BatchError::Truncated.is_newer());
+    assert!(BatchError::UnknownVersion(3).is_newer() && !BatchError::Truncated.is_newer());
 }
 
 /// A raise is the only thing above the level that is written at the former level. It is alone in its entry.

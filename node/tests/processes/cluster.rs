@@ -12,11 +12,14 @@ use proto::admin::admin_client::AdminClient;
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::kv_client::KvClient;
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
+use crate::program;
 use crate::until::{in_time, until};
 
 pub(crate) const TOKEN: &str = "token of the tests";
@@ -31,6 +34,8 @@ pub(crate) struct Member {
     pub(crate) name: String,
     pub(crate) dir: PathBuf,
     address: Ipv4Addr,
+    /// Path of the program that the next start runs.
+    pub(crate) program: PathBuf,
     flags: Vec<String>,
     /// Limit of file descriptors; `None`: that of the test.
     descriptors: Option<u32>,
@@ -60,14 +65,13 @@ impl Member {
 
     /// The command that runs the member.
     fn command(&self) -> Command {
-        let program = env!("CARGO_BIN_EXE_raft-node");
         let mut command = match self.descriptors {
             Some(limit) => {
                 let mut shell = Command::new("sh");
-                shell.args(["-c", &format!("ulimit -n {limit} && exec \"$@\""), "sh", program]);
+                shell.args(["-c", &format!("ulimit -n {limit} && exec \"$@\""), "sh"]).arg(&self.program);
                 shell
             }
-            None => Command::new(program),
+            None => Command::new(&self.program),
         };
         command.args(["run", "--name", &self.name]).arg("--data-dir").arg(&self.dir);
         for (flag, port) in [("--client-addr", 2379), ("--peer-addr", 2380), ("--http-addr", 2381)] {
@@ -191,6 +195,15 @@ impl Member {
         Ok(self.kv().await?.range(all).await?.into_inner().count)
     }
 
+    /// Value of a counter in the member's metrics.
+    pub(crate) async fn counter(&self, name: &str) -> Option<f64> {
+        let mut stream = TcpStream::connect(self.http_address()).await.ok()?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: member\r\nConnection: close\r\n\r\n").await.ok()?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page).await.ok()?;
+        page.lines().find(|line| line.starts_with(name)).and_then(|line| line.split(' ').next_back()?.parse().ok())
+    }
+
     pub(crate) async fn join(&self) {
         let request = wire::JoinRequest {
             cluster_id: CLUSTER.to_owned(),
@@ -223,6 +236,8 @@ pub(crate) async fn connect(url: &str) -> Result<Channel, Status> {
 pub(crate) struct Cluster {
     pub(crate) members: Vec<Member>,
     dir: PathBuf,
+    /// Path of the program of members that are added.
+    pub(crate) program: PathBuf,
     flags: Vec<String>,
     descriptors: Option<u32>,
 }
@@ -236,7 +251,7 @@ impl Cluster {
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).unwrap();
         let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
-        Self { members: Vec::new(), dir, flags, descriptors: None }
+        Self { members: Vec::new(), dir, program: program(), flags, descriptors: None }
     }
 
     /// Members that are added may open at most this number of files and connections.
@@ -269,8 +284,8 @@ impl Cluster {
     pub(crate) async fn add_blank(&mut self) -> usize {
         let name = format!("m-{}", self.members.len() + 1);
         let dir = self.dir.join(&name);
-        let (address, flags) = (own_address(), self.flags.clone());
-        let mut member = Member { name, dir, address, flags, descriptors: self.descriptors, child: None };
+        let (address, program, flags) = (own_address(), self.program.clone(), self.flags.clone());
+        let mut member = Member { name, dir, address, program, flags, descriptors: self.descriptors, child: None };
         member.start().await;
         self.members.push(member);
         self.members.len() - 1

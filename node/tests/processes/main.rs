@@ -1,5 +1,6 @@
 //! Tests of members that run as processes on loopback addresses with their own disks. The tests only use the interfaces
-//! for clients and for the operator, and no internal interface of a member.
+//! for clients and for the operator, and no internal interface of a member. `cluster.rs` and `until.rs` are also part of the tests
+//! of two programs side by side (`tests/rings/versions`).
 
 mod cluster;
 mod until;
@@ -16,3 +17,8 @@ mod memory;
 mod panics;
 mod repair;
 mod strangers;
+
+/// Path of the program that members run.
+fn program() -> std::path::PathBuf {
+    env!("CARGO_BIN_EXE_raft-node").into()
+}

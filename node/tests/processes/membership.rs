@@ -1,23 +1,12 @@
 //! Tests of adding and removing members, and of leadership transfers.
 
 use proto::admin as wire;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
-use crate::cluster::{Cluster, Member, with_token};
+use crate::cluster::{Cluster, with_token};
 use crate::until::until;
 
 fn ids(infos: &[wire::MemberInfo]) -> Vec<String> {
     infos.iter().map(|info| info.id.clone()).collect()
-}
-
-/// Value of a counter in the member's metrics.
-async fn counter(member: &Member, name: &str) -> Option<f64> {
-    let mut stream = TcpStream::connect(member.http_address()).await.ok()?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: member\r\nConnection: close\r\n\r\n").await.ok()?;
-    let mut page = String::new();
-    stream.read_to_string(&mut page).await.ok()?;
-    page.lines().find(|line| line.starts_with(name)).and_then(|line| line.split(' ').next_back()?.parse().ok())
 }
 
 /// The leader has purged the log entries that the new member lacks, so the new member first needs a snapshot.
@@ -52,11 +41,11 @@ async fn a_new_member_receives_a_snapshot_and_a_vote_and_a_removed_one_keeps_its
     assert_eq!(learner.role(), wire::Role::Learner);
     for name in ["raft_snapshots_received", "etcd_network_peer_sent_bytes", "etcd_network_peer_received_bytes"] {
         let name = format!("{name}_total");
-        assert!(counter(&cluster.members[new], &name).await > Some(0.0), "{name}");
+        assert!(cluster.members[new].counter(&name).await > Some(0.0), "{name}");
     }
     until("a member counts the snapshot as sent", async || {
         for member in &cluster.members[..new] {
-            if counter(member, "raft_snapshots_sent").await > Some(0.0) {
+            if member.counter("raft_snapshots_sent").await > Some(0.0) {
                 return Some(());
             }
         }

@@ -18,6 +18,7 @@ use dev_cluster::{Program, programs};
 use self::load::{LOADS, Measured};
 use self::report::Results;
 use self::server::{OURS, Servers, THEIRS};
+use crate::former::NodeProfile;
 use crate::{former, image};
 
 /// The extent of the measurement, and the file for the report.
@@ -58,7 +59,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let other = folder.0.join("other");
     let mut servers = match &arguments.against {
         Some(commit) => {
-            let former = former::node(commit, &say)?;
+            let former = former::node(commit, NodeProfile::Release, &say)?;
             [Servers::raft_node(&node, &folder.0.join("ours"), OURS)?, Servers::raft_node(&former, &other, THEIRS)?]
         }
         None => {

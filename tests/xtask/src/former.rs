@@ -45,26 +45,51 @@ pub(crate) fn build(commit: &str, say: &dyn Fn(&str)) -> Result<Former> {
     Ok(former)
 }
 
-/// Returns the path of `raft-node` as `commit` built it for this machine in release mode. It is built if the cache
-/// lacks it, which takes several minutes.
+/// How `raft-node` of an earlier commit is built.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NodeProfile {
+    /// As it is distributed, for measurements.
+    Release,
+    /// As tests are built, without debug information. That takes the least time.
+    Debug,
+}
+
+/// Returns the path of `raft-node` as `commit` built it for this machine. It is built if the cache lacks it, which takes
+/// several minutes.
 ///
 /// # Errors
 /// Returns an error if the commit is unknown, or its program cannot be built.
-pub(crate) fn node(commit: &str, say: &dyn Fn(&str)) -> Result<PathBuf> {
+pub(crate) fn node(commit: &str, profile: NodeProfile, say: &dyn Fn(&str)) -> Result<PathBuf> {
     let name = full_name(commit)?;
     let folder = programs::cache()?.join("former").join(&name);
-    let node = folder.join("raft-node");
+    let node = node_path(&folder, profile);
     if !node.exists() {
-        say(&format!("building raft-node of {name} (release)"));
+        let arguments: &[&str] = if profile == NodeProfile::Release { &["--release"] } else { &[] };
+        say(&format!("building raft-node of {name} {}", arguments.concat()));
         let (source, target) = (folder.join("source"), folder.join("target"));
         check_out(&name, &source)?;
         let mut cargo = cargo();
-        cargo.current_dir(&source).env("CARGO_TARGET_DIR", &target);
-        let built = image::built_by(cargo, "raft-node", &["--release"])?;
+        cargo.current_dir(&source).env("CARGO_TARGET_DIR", &target).env("CARGO_PROFILE_DEV_DEBUG", "false");
+        let built = image::built_by(cargo, "raft-node", arguments)?;
         fs::rename(&built, &node).with_context(|| format!("{} cannot be moved", built.display()))?;
         fs::remove_dir_all(&target).with_context(|| format!("{} cannot be removed", target.display()))?;
     }
     Ok(node)
+}
+
+/// Returns whether the cache holds `raft-node` of a commit.
+///
+/// # Errors
+/// Returns an error if the commit is unknown, or there is no cache.
+pub(crate) fn has_node(commit: &str, profile: NodeProfile) -> Result<bool> {
+    Ok(node_path(&programs::cache()?.join("former").join(full_name(commit)?), profile).exists())
+}
+
+fn node_path(folder: &Path, profile: NodeProfile) -> PathBuf {
+    folder.join(match profile {
+        NodeProfile::Release => "raft-node",
+        NodeProfile::Debug => "raft-node-debug",
+    })
 }
 
 fn full_name(commit: &str) -> Result<String> {

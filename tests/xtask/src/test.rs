@@ -2,7 +2,7 @@
 //! and the removal of the dev cluster after them. Does not own the tests, nor the budgets of the steps (`budget.rs`).
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::thread;
 
@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 use dev_cluster::{Cluster, Lifetime, Program, Run, install_missing, programs};
 
 use crate::budget::{Budget, Cache};
+use crate::former::{self, NodeProfile};
 use crate::image::Profile;
 use crate::steps::Steps;
 use crate::toolchain::{add_component, add_target, cargo, show, static_target, top};
@@ -18,6 +19,9 @@ use crate::{cluster, image, interrupt, tla};
 
 /// Version of cargo-deny that is installed if it is missing. cargo-deny checks licences and sources.
 const CARGO_DENY: &str = "0.20.2";
+
+/// The last commit before feature levels. Its members are the former program that the present one runs next to.
+const BEFORE_LEVELS: &str = "676deb576a88d07877adb7399eeec5ddb482c50d";
 
 /// Number of Kubernetes tests that may run at the same time. They mostly wait for pods and for the operator.
 const KUBERNETES_TESTS: u32 = 3;
@@ -66,6 +70,9 @@ enum Step {
     Programs,
     /// Compares every answer of a member with that of a real etcd, and the simulated API server with a real one
     Conformance,
+    /// Runs members of the present and of a former program side by side. The former one is built while the earlier steps
+    /// run
+    Versions,
     /// Brings the dev cluster up and loads the images
     Cluster,
     /// Causes each fault on the dev cluster and checks the effect
@@ -77,7 +84,7 @@ enum Step {
 }
 
 impl Step {
-    const ALL: [Step; 14] = [
+    const ALL: [Step; 15] = [
         Step::Machine,
         Step::Format,
         Step::Lint,
@@ -88,6 +95,7 @@ impl Step {
         Step::Images,
         Step::Programs,
         Step::Conformance,
+        Step::Versions,
         Step::Cluster,
         Step::Faults,
         Step::Kubernetes,
@@ -110,6 +118,7 @@ impl Step {
             Step::Images => "images",
             Step::Programs => "programs",
             Step::Conformance => "conformance",
+            Step::Versions => "versions",
             Step::Cluster => "cluster",
             Step::Faults => "faults",
             Step::Kubernetes => "kubernetes",
@@ -130,6 +139,7 @@ impl Step {
             Step::Images => "images",
             Step::Programs => "dev cluster's programs",
             Step::Conformance => "conformance with etcd and Kubernetes",
+            Step::Versions => "two versions side by side",
             Step::Cluster => "dev cluster up",
             Step::Faults => "dev cluster's faults",
             Step::Kubernetes => "Kubernetes tests",
@@ -165,7 +175,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     interrupt::watch()?;
     let steps = Steps::new(chosen.len());
     thread::scope(|scope| {
-        let mut run = Running { steps: &steps, arguments, programs: None, images: Vec::new(), cluster: None };
+        let (programs, former) = (None, None);
+        let mut run = Running { steps: &steps, arguments, programs, former, images: Vec::new(), cluster: None };
         for step in chosen.iter().copied() {
             run.one(step);
             if step == Step::Machine && chosen.contains(&Step::Programs) {
@@ -173,6 +184,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
                 // workspace and runs its tests.
                 let build = || programs::build(&Program::CLUSTER, &|line| steps.note(line)).map(drop);
                 run.programs = Some(scope.spawn(build));
+            }
+            if step == Step::Machine && chosen.contains(&Step::Versions) {
+                let build = || former::node(BEFORE_LEVELS, NodeProfile::Debug, &|line| steps.note(line));
+                run.former = Some(scope.spawn(build));
             }
         }
     });
@@ -205,7 +220,8 @@ fn within(budget: &Budget, steps: &Steps, is_whole: bool, cache: Cache) -> bool 
 /// State of the cache. It is warm if it contains everything that this run would otherwise build or fetch.
 fn cache_state() -> Result<Cache> {
     let cache = programs::cache()?;
-    let is_warm = programs::are_built(&Program::CLUSTER)? && deny_root()?.exists() && cache.join("images").exists();
+    let are_built = programs::are_built(&Program::CLUSTER)? && former::has_node(BEFORE_LEVELS, NodeProfile::Debug)?;
+    let is_warm = are_built && deny_root()?.exists() && cache.join("images").exists();
     Ok(if is_warm { Cache::Warm } else { Cache::Cold })
 }
 
@@ -214,6 +230,8 @@ struct Running<'scope, 'a> {
     steps: &'a Steps,
     arguments: &'a Arguments,
     programs: Option<thread::ScopedJoinHandle<'scope, Result<()>>>,
+    /// The build of the former program.
+    former: Option<thread::ScopedJoinHandle<'scope, Result<PathBuf>>>,
     images: Vec<image::Written>,
     cluster: Option<Cluster>,
 }
@@ -243,6 +261,13 @@ impl Running<'_, '_> {
                 })
             }
             Step::Conformance => steps.step(step.name(), conformance_tests),
+            Step::Versions => {
+                let building = self.former.take();
+                steps.step(step.name(), || {
+                    let building = building.context("the build of the former program was not started")?;
+                    versions_tests(&building.join().map_err(|_| anyhow!("the build of the former program panicked"))??)
+                })
+            }
             Step::Down if self.cluster.is_none() => {
                 steps.skip(step.name(), "it is not up");
                 Ok(())
@@ -316,6 +341,7 @@ fn lint() -> Result<()> {
     show(cargo().args(all).args(["--", "--deny", "warnings"]))?;
     // These test targets are named here, because `--all-targets` leaves out tests that only run when they are named.
     let named = ["--test", "kubernetes", "--test", "conformance", "--test", "likeness", "--test", "faults"];
+    let named = named.into_iter().chain(["--test", "versions"]);
     show(cargo().args(["clippy", "--workspace"]).args(named).args(["--", "--deny", "warnings"]))
 }
 
@@ -340,6 +366,15 @@ fn workspace_tests(thorough: bool) -> Result<()> {
 /// Runs the tests that compare with a real etcd and a real Kubernetes API server, which are built if they are missing.
 fn conformance_tests() -> Result<()> {
     show(test_target("conformance").args(["--test", "likeness"]))
+}
+
+/// Runs the tests of two programs side by side: that of this workspace, and `former`.
+fn versions_tests(former: &Path) -> Result<()> {
+    let mut build = cargo();
+    build.args(["build", "--workspace", "--bin", "raft-node", "--test", "versions"]);
+    let messages = build.arg("--message-format=json-render-diagnostics").text()?;
+    let present = image::executable(&messages, "raft-node").context("cargo built no executable raft-node")?;
+    show(test_target("versions").env("PRESENT_RAFT_NODE", present).env("FORMER_RAFT_NODE", former))
 }
 
 fn dependencies(note: &dyn Fn(&str)) -> Result<()> {

@@ -12,6 +12,7 @@ use raft::{Entry, EntryId, Index, Payload, SnapshotMeta};
 use super::queue::{ApplyJob, ApplyQueue};
 use crate::error::SnapshotLoadError;
 use crate::fatal::fatal;
+use crate::level::Formats;
 use crate::log_thread::InstalledSignal;
 use crate::outcome::Committed;
 use crate::propose::pending::Pending;
@@ -77,7 +78,8 @@ impl ApplyError {
 
 /// Decodes the commands of an entry that a program can apply if it supports the level `supports`.
 pub(crate) fn decode(entry: EntryId, payload: Bytes, supports: FeatureLevel) -> Result<Batch, ApplyError> {
-    let batch = Batch::decode(payload).map_err(|source| ApplyError::Entry { entry, source })?;
+    let newest = Formats::of(supports).batch;
+    let batch = Batch::decode_up_to(newest, payload).map_err(|source| ApplyError::Entry { entry, source })?;
     for (_, command) in &batch.commands {
         if let Command::RaiseFeatureLevel { to } = command
             && *to > supports

@@ -149,13 +149,15 @@ impl Driver {
         }
     }
 
-    /// Lets the log continue in the format of the level that is applied.
+    /// Lets the log and new entries continue in the formats of the level that is applied.
     pub(super) fn follow_level(&mut self) {
         let level = self.published.view.level();
         if level > self.level {
             tracing::info!(%level, "the cluster's feature level");
             self.level = level;
-            self.log_jobs.push(LogJob::Format(Formats::of(level).log));
+            let formats = Formats::of(level);
+            self.log_jobs.push(LogJob::Format(formats.log));
+            self.batcher.build_as(formats.batch);
         }
     }
 }

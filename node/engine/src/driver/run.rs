@@ -78,7 +78,7 @@ pub struct Driver {
     pub(super) replies: Replies,
     /// The newest view reported to the core. The view's index never exceeds the core's applied index.
     pub(super) published: Arc<Published>,
-    /// The feature level in whose formats the log is written.
+    /// The feature level in whose formats the log and new entries are written.
     pub(super) level: FeatureLevel,
     /// Log jobs collected during one turn, to be queued together.
     pub(super) log_jobs: Vec<LogJob>,

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mvcc::{BatchBuilder, Command};
+use mvcc::{BatchBuilder, BatchFormat, Command};
 
 use crate::error::ProposeError;
 use crate::propose::admission::{Admission, Proposal};
@@ -37,6 +37,8 @@ pub(crate) struct Batcher {
     /// Encoded entries that the core refused or dropped, oldest first. They are proposed before any other commands.
     requeued: VecDeque<Batch>,
     next_id: u64,
+    /// Format of new entries.
+    format: BatchFormat,
     commit_timeout: Duration,
     /// Earliest time of the next proposal; zero if the next proposal need not wait.
     not_before: Duration,
@@ -52,9 +54,15 @@ impl Batcher {
             waiting_bytes: 0,
             requeued: VecDeque::new(),
             next_id: first_id,
+            format: BatchFormat::V1,
             commit_timeout,
             not_before: Duration::ZERO,
         }
+    }
+
+    /// Builds entries in this format from now on. Requeued entries keep the format in which they were built.
+    pub(crate) fn build_as(&mut self, format: BatchFormat) {
+        self.format = format;
     }
 
     /// Adds commands.
@@ -144,7 +152,7 @@ impl Batcher {
     fn build(&mut self) -> Option<Batch> {
         let deadline = self.arrived.front()?.at + self.commit_timeout;
         let id = self.next_id;
-        let mut builder = BatchBuilder::new();
+        let mut builder = BatchBuilder::new(self.format);
         let mut waiters = Vec::with_capacity(self.waiting.min(COMMANDS_MAX));
         let mut bytes = 0;
         while waiters.len() < COMMANDS_MAX
@@ -170,7 +178,7 @@ impl Batcher {
         let Batch { id, waiters, bytes, deadline, .. } = batch;
         let mut refused = Batch { id, payload: Bytes::new(), waiters: Vec::new(), bytes, deadline };
         let mut rest = Batch { id: self.next_id, waiters: Vec::new(), bytes: 0, payload: Bytes::new(), deadline };
-        let mut builder = BatchBuilder::new();
+        let mut builder = BatchBuilder::new(self.format);
         for ((_, command), waiter) in decoded.iter().zip(waiters) {
             if command.adds_content() {
                 refused.waiters.push(waiter);
@@ -188,7 +196,7 @@ impl Batcher {
 
     /// Encodes a command of this member's own as the payload of an entry. No caller waits for its outcome.
     pub(crate) fn alone(&mut self, command: &Command) -> Bytes {
-        let mut builder = BatchBuilder::new();
+        let mut builder = BatchBuilder::new(self.format);
         builder.push(self.next_id, command);
         self.next_id = self.next_id.wrapping_add(1);
         builder.finish()
@@ -264,6 +272,23 @@ mod tests {
         assert_eq!((batch.id, batch.waiters.len()), (70, 5));
         assert_eq!(commands_in(&batch), [70, 71, 72, 73, 74]);
         assert!(batcher.is_idle() && batcher.next(Duration::ZERO, 0).is_none());
+    }
+
+    #[test]
+    fn a_new_format_changes_only_new_entries() {
+        let clients = Clients::new();
+        let mut batcher = Batcher::new(0, COMMIT_TIMEOUT);
+        let next = |batcher: &mut Batcher| {
+            batcher.add(Duration::ZERO, clients.commands(1));
+            batcher.next(Duration::ZERO, 0).unwrap()
+        };
+        let first = next(&mut batcher);
+        batcher.build_as(BatchFormat::V2);
+        batcher.requeue(first, Duration::ZERO);
+        let versions = [next(&mut batcher), next(&mut batcher)].map(|batch| batch.payload[0]);
+        assert_eq!(versions, [1, 2]);
+        let alone = batcher.alone(&Command::Compact(mvcc::Compact { revision: 1, physical: false }));
+        assert_eq!(alone[0], 2);
     }
 
     #[test]

@@ -15,10 +15,10 @@ use engine::error::{ChangeError, RaiseError};
 use engine::level::SUPPORTED;
 use engine::wiring::WireError;
 use memory_disk::MemoryDisk;
-use mvcc::{Batch, Command, FeatureLevel};
+use mvcc::{Batch, BatchFormat, Command, FeatureLevel};
 use raft::{
     Append, AppendReply, Body, Change, Config, Configuration, Entry, EntryId, Index, MemberId, MemberInfo, Message,
-    Now, Payload, Term,
+    Now, Payload, ProposalId, Term,
 };
 use stepped_member::{QueueLimits, Settings, SnapshotTrigger, SteppedMember};
 use storage::{ClusterId, ClusterIdentity, Options, Start, Storage};
@@ -49,6 +49,8 @@ fn configuration(voters: BTreeSet<MemberId>, learners: BTreeSet<MemberId>) -> Co
 struct One {
     member: SteppedMember,
     answering: BTreeSet<MemberId>,
+    /// Versions of the batches that member 1 sent, by the index of their entry.
+    batches: BTreeMap<Index, u8>,
     now: Duration,
 }
 
@@ -77,7 +79,8 @@ impl One {
         };
         let now = Duration::ZERO;
         let member = SteppedMember::start(recovered, settings, supports, Now { monotonic: now, wall_ms: 0 })?;
-        Ok(Self { member, answering: configuration.members.keys().copied().collect(), now })
+        let answering = configuration.members.keys().copied().collect();
+        Ok(Self { member, answering, batches: BTreeMap::new(), now })
     }
 
     /// Starts member 1 of a new cluster, and runs it until it leads and has applied an entry of its term.
@@ -101,6 +104,7 @@ impl One {
         self.work();
         for (to, frame) in self.member.take_frames() {
             for message in wire::messages(frame).unwrap() {
+                self.batches.extend(batches(&message));
                 if let Some(answer) = answer(message).filter(|_| self.answering.contains(&to)) {
                     deliver(&self.member, to, &answer);
                 }
@@ -159,6 +163,16 @@ impl One {
     }
 }
 
+/// Index of each batch in a message, and the version of its encoding.
+fn batches(message: &Message) -> Vec<(Index, u8)> {
+    let Body::Append(append) = &message.body else { return Vec::new() };
+    let version = |entry: &Entry| match &entry.payload {
+        Payload::Normal(payload) => Some((entry.id.index, payload[0])),
+        _ => None,
+    };
+    append.entries.iter().filter_map(version).collect()
+}
+
 /// What a member answers that accepts everything.
 fn answer(Message { term, body }: Message) -> Option<Message> {
     let body = match body {
@@ -199,8 +213,7 @@ fn a_member_alone_raises_its_level_and_changes_its_formats() {
     assert_eq!(segments(&disk), [1], "a segment begins with a batch");
     let handle = one.member.handle();
     for key in ["a", "b", "c", "d", "e", "f"] {
-        let put = mvcc::Put { key: key.into(), ..mvcc::Put::default() };
-        one.await_answer(handle.propose(Command::Put(put))).unwrap();
+        one.await_answer(handle.propose(put(key))).unwrap();
     }
     one.now += Duration::from_secs(60);
     one.rest();
@@ -330,6 +343,49 @@ fn a_new_leader_first_applies_what_its_predecessor_raised() {
     assert_eq!(one.level(), SECOND);
 }
 
+fn put(key: &'static str) -> Command {
+    Command::Put(mvcc::Put { key: key.into(), ..mvcc::Put::default() })
+}
+
+#[test]
+fn batches_are_written_in_the_version_of_the_level() {
+    let one = &mut One::leading(&MemoryDisk::new(), &configuration(ids([1, 2]), ids([])));
+    one.state([(2, SECOND)]);
+    let handle = one.member.handle();
+    one.await_answer(handle.propose(put("a"))).unwrap();
+    one.raise(None).unwrap();
+    one.rest();
+    one.await_answer(handle.propose(put("b"))).unwrap();
+    let versions: Vec<u8> = one.batches.values().copied().collect();
+    assert_eq!(versions, [1, 1, 2], "a put, the raise, and a put after it");
+}
+
+/// A member has applied the raise before its leader has, and forwards a batch of version 2. The raise is in the leader's
+/// log, so the batch comes after it.
+#[test]
+fn a_leader_takes_a_batch_of_a_level_that_it_has_not_applied() {
+    let one = &mut One::leading(&MemoryDisk::new(), &configuration(ids([1, 2, 3]), ids([])));
+    one.state([(2, SECOND), (3, SECOND)]);
+    one.answering.clear();
+    let handle = one.member.handle();
+    let mut raising = Box::pin(handle.raise_level(None));
+    assert!(raising.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    one.turn();
+    let payload = Payload::Normal(Batch { commands: vec![(9, put("a"))] }.encode_as(BatchFormat::V2));
+    let term = one.member.raft().soft_state().term;
+    let body = Body::Propose { proposals: vec![(ProposalId(1), payload)] };
+    deliver(&one.member, id(2), &Message { term, body });
+    one.turn();
+    assert_eq!(one.level(), FIRST);
+    one.answering = ids([2, 3]);
+    assert_eq!(one.await_answer(raising), Ok(SECOND));
+    one.rest();
+    let versions: Vec<u8> = one.batches.values().copied().collect();
+    assert_eq!(versions, [1, 2], "the raise, and the batch after it");
+    let range = mvcc::Range { key: "a".into(), ..mvcc::Range::default() };
+    assert_eq!(one.member.handle().published().view.range(&range).unwrap().count, 1);
+}
+
 fn at(term: u64, index: u64) -> EntryId {
     EntryId { term: Term(term), index: Index(index) }
 }
@@ -349,8 +405,7 @@ fn a_program_that_is_too_old_for_its_disk_says_so() {
         one.raise(None).unwrap();
         let handle = one.member.handle();
         for key in ["a", "b", "c", "d", "e"].into_iter().filter(|_| with_snapshot) {
-            let put = mvcc::Put { key: key.into(), ..mvcc::Put::default() };
-            one.await_answer(handle.propose(Command::Put(put))).unwrap();
+            one.await_answer(handle.propose(put(key))).unwrap();
         }
         one.now += Duration::from_secs(60);
         one.rest();
@@ -367,24 +422,35 @@ fn a_program_that_is_too_old_for_its_disk_says_so() {
     }
 }
 
-/// A batch of an unknown version and a command of an unknown kind are newer, too. They are found before a thread
-/// starts.
+/// A batch of an unknown version, a field of its header that must be understood, and a command of an unknown kind are
+/// newer, too. They are found before a thread starts.
 #[test]
 fn unknown_entries_of_the_log_are_found_at_the_start() {
-    let put = Batch { commands: vec![(9, Command::Put(mvcc::Put { key: "a".into(), ..mvcc::Put::default() }))] };
-    let known = put.encode();
-    let other_kind: Bytes = [&known[..14], &[9], &known[15..]].concat().into();
-    let other_version: Bytes = [&[2], &known[1..]].concat().into();
-    for (payload, is_newer) in [(known, false), (other_kind, true), (other_version, true)] {
+    let batch = Batch { commands: vec![(9, put("a"))] };
+    let (first, second) = (batch.encode(), batch.encode_as(BatchFormat::V2));
+    let other_kind: Bytes = [&first[..14], &[9], &first[15..]].concat().into();
+    let other_version: Bytes = [&[3], &first[1..]].concat().into();
+    // A header of two bytes: a tag, and the length 0.
+    let field = |tag: u8| -> Bytes { [&second[..9], &[2, tag, 0], &second[10..]].concat().into() };
+    let cases = [
+        (first, SECOND, false),
+        (second.clone(), SECOND, false),
+        (second.clone(), FIRST, true),
+        (other_kind, SECOND, true),
+        (other_version, SECOND, true),
+        (field(2), SECOND, false),
+        (field(3), SECOND, true),
+    ];
+    for (payload, supports, is_newer) in cases {
         let (disk, three) = (MemoryDisk::new(), configuration(ids([1, 2, 3]), ids([])));
         let mut one = One::start(&disk, &three, SECOND).unwrap();
-        let entries = vec![Entry { id: at(1, 1), time_ms: 0, payload: Payload::Normal(payload) }];
+        let entries = vec![Entry { id: at(1, 1), time_ms: 0, payload: Payload::Normal(payload.clone()) }];
         let append = Append { prev: EntryId::default(), entries, commit: Index(0), round: 1 };
         deliver(&one.member, id(2), &Message { term: Term(1), body: Body::Append(append) });
         one.turn();
         drop(one);
-        let started = One::start(&disk, &three, SECOND);
-        assert_eq!(started.err().is_some_and(|reason| reason.is_newer()), is_newer);
+        let started = One::start(&disk, &three, supports);
+        assert_eq!(started.err().is_some_and(|reason| reason.is_newer()), is_newer, "{payload:?} at {supports}");
     }
 }
 

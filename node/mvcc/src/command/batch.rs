@@ -1,17 +1,46 @@
-//! Owns the encoding of a log entry's payload: a list of commands, each with the ID of its request. Does not own the log or the
-//! callers that wait for answers.
+//! Owns the encoding of a log entry's payload: a list of commands, each with the ID of its request. Does not own the header of an
+//! item (`command::header`), the log, the choice of the version (`engine::level`) or the callers that wait for answers.
 //!
 //! ```text
-//! batch := version u8 = 1, items to the end
-//! item  := request id u64 LE, length u32 LE, command
+//! batch := version u8, items to the end
+//! item  := request id u64 LE, length u32 LE, command             (version 1)
+//! item  := request id u64 LE, header, length u32 LE, command     (version 2)
 //! ```
+//!
+//! `node/docs/batch_format.md` describes both versions.
 
 use bytes::{BufMut, Bytes};
 
-use super::{Command, DecodeError, codec::Reader};
+use super::{
+    Command, DecodeError,
+    codec::Reader,
+    header::{self, HeaderError},
+};
 
-const VERSION: u8 = 1;
-const ITEM_HEADER_BYTES: usize = 12;
+/// A version of the encoding. Every version is read; the caller chooses which one is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BatchFormat {
+    /// Items have a request ID and a command.
+    V1,
+    /// Items have a header in addition, to which later programs add fields.
+    V2,
+}
+
+impl BatchFormat {
+    /// The newest version that this program reads.
+    pub const NEWEST: BatchFormat = BatchFormat::V2;
+
+    fn version(self) -> u8 {
+        match self {
+            BatchFormat::V1 => 1,
+            BatchFormat::V2 => 2,
+        }
+    }
+
+    fn of_version(version: u8) -> Option<BatchFormat> {
+        [BatchFormat::V1, BatchFormat::V2].into_iter().find(|format| format.version() == version)
+    }
+}
 
 /// The commands of one log entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,10 +50,16 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Encodes the batch as the payload of a log entry.
+    /// Encodes the batch as the payload of a log entry, in version 1, which every program reads.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let mut builder = BatchBuilder::new();
+        self.encode_as(BatchFormat::V1)
+    }
+
+    /// Encodes the batch as the payload of a log entry.
+    #[must_use]
+    pub fn encode_as(&self, format: BatchFormat) -> Bytes {
+        let mut builder = BatchBuilder::new(format);
         for (request_id, command) in &self.commands {
             builder.push(*request_id, command);
         }
@@ -39,32 +74,50 @@ impl Batch {
         batch.map_or(true, |batch| batch.commands.iter().any(|(_, command)| command.adds_content()))
     }
 
-    /// Decodes the payload of a log entry. Keys and values are slices of `bytes`, not copies.
+    /// Decodes the payload of a log entry. Keys and values are slices of `bytes`, not copies. Fields of a header that this
+    /// program does not know and need not understand are not in the batch.
     ///
     /// # Errors
-    /// Returns [`BatchError`] if the bytes are not a batch of this version. No command of the batch may be applied.
+    /// Returns [`BatchError`] if the bytes are not a batch. No command of the batch may be applied.
     pub fn decode(bytes: Bytes) -> Result<Batch, BatchError> {
+        Batch::decode_up_to(BatchFormat::NEWEST, bytes)
+    }
+
+    /// Decodes the payload of a log entry as a program does that reads no version after `newest`.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Batch::decode`], and [`BatchError::UnknownVersion`] for a version after `newest`.
+    pub fn decode_up_to(newest: BatchFormat, bytes: Bytes) -> Result<Batch, BatchError> {
         let mut reader = Reader { bytes, at: 0 };
         let version = reader.byte().map_err(|_| BatchError::Truncated)?;
-        if version != VERSION {
-            return Err(BatchError::UnknownVersion(version));
-        }
+        let format = BatchFormat::of_version(version).filter(|&format| format <= newest);
+        let format = format.ok_or(BatchError::UnknownVersion(version))?;
         let mut commands = Vec::new();
         while reader.at < reader.bytes.len() {
-            let header = reader.take(ITEM_HEADER_BYTES as u64).map_err(|_| BatchError::Truncated)?;
-            let (id, length) = header.split_at(8);
-            let request_id = u64::from_le_bytes(id.try_into().expect("8 bytes were taken for the id"));
-            let length = u32::from_le_bytes(length.try_into().expect("4 bytes were taken for the length"));
-            let command = reader.take(u64::from(length)).map_err(|_| BatchError::Truncated)?;
-            let command = Command::decode(command).map_err(|source| BatchError::Command {
-                position: commands.len(),
-                request_id,
-                source,
-            })?;
-            commands.push((request_id, command));
+            commands.push(decode_item(format, &mut reader, commands.len())?);
         }
         Ok(Batch { commands })
     }
+}
+
+/// Decodes the item at `position`. Returns its request ID and its command.
+fn decode_item(format: BatchFormat, reader: &mut Reader, position: usize) -> Result<(u64, Command), BatchError> {
+    let truncated = |_| BatchError::Truncated;
+    let id = reader.take(8).map_err(truncated)?;
+    let request_id = u64::from_le_bytes(id[..].try_into().expect("8 bytes were taken for the id"));
+    if format == BatchFormat::V2 {
+        let wrong = |source| BatchError::Header { position, request_id, source };
+        let length = match reader.varint() {
+            Err(DecodeError::BadNumber) => Err(wrong(HeaderError::Malformed("its length is not in its shortest form"))),
+            length => length.map_err(truncated),
+        }?;
+        header::check(reader.take(length).map_err(truncated)?).map_err(wrong)?;
+    }
+    let length = reader.take(4).map_err(truncated)?;
+    let length = u32::from_le_bytes(length[..].try_into().expect("4 bytes were taken for the length"));
+    let command = reader.take(u64::from(length)).map_err(truncated)?;
+    let command = Command::decode(command).map_err(|source| BatchError::Command { position, request_id, source })?;
+    Ok((request_id, command))
 }
 
 /// Why the payload of an entry is not a batch. Nothing was decoded.
@@ -76,6 +129,16 @@ pub enum BatchError {
     /// A newer version of this program wrote the batch.
     #[error("batch encoding version {0} is unknown: upgrade this member")]
     UnknownVersion(u8),
+    /// The header of an item could not be decoded.
+    #[error("header of item {position} of the batch (request {request_id}): {source}")]
+    Header {
+        /// Position of the item in the batch, from 0.
+        position: usize,
+        /// ID of the command's request.
+        request_id: u64,
+        /// Error in the header.
+        source: HeaderError,
+    },
     /// A command of the batch could not be decoded.
     #[error("command {position} of the batch (request {request_id}): {source}")]
     Command {
@@ -95,6 +158,7 @@ impl BatchError {
         match self {
             BatchError::Truncated => false,
             BatchError::UnknownVersion(_) => true,
+            BatchError::Header { source, .. } => source.is_newer(),
             BatchError::Command { source, .. } => source.is_newer(),
         }
     }
@@ -103,21 +167,16 @@ impl BatchError {
 /// Collects commands into the payload of one log entry. Each command is encoded when it is added.
 #[derive(Debug)]
 pub struct BatchBuilder {
+    format: BatchFormat,
     bytes: Vec<u8>,
     count: usize,
-}
-
-impl Default for BatchBuilder {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 impl BatchBuilder {
     /// Creates a builder without commands.
     #[must_use]
-    pub fn new() -> Self {
-        BatchBuilder { bytes: vec![VERSION], count: 0 }
+    pub fn new(format: BatchFormat) -> Self {
+        BatchBuilder { format, bytes: vec![format.version()], count: 0 }
     }
 
     /// Adds a command.
@@ -165,6 +224,9 @@ impl BatchBuilder {
 
     fn open_item(&mut self, request_id: u64) -> usize {
         self.bytes.put_u64_le(request_id);
+        if self.format == BatchFormat::V2 {
+            self.bytes.put_u8(header::EMPTY);
+        }
         self.bytes.put_u32_le(0);
         self.bytes.len()
     }
