@@ -8,7 +8,7 @@
 //! ```text
 //! leaves     fatal clock mailbox slot level transport observer parameters retention status error lifecycle outcome
 //!            published
-//! requests   reply → propose::admission → event → inbox → shared → handle
+//! requests   reply → propose::admission, read::executor → event → inbox → shared → handle
 //! pacing     propose::{pending, batch}   read::barrier
 //! threads    log_thread   apply   driver   snapshot_thread   incoming_snapshot
 //! assembly   wiring → threads
@@ -39,14 +39,14 @@ pub mod reply;
 
 mod propose;
 
+pub mod read;
+
 mod event;
 mod inbox;
 
 pub mod shared;
 
 pub mod handle;
-
-mod read;
 
 pub mod log_thread;
 

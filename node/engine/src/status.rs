@@ -36,15 +36,8 @@ pub enum Phase {
 
 impl Phase {
     /// All phases, in the order of admin.proto.
-    pub const ALL: [Self; 7] = [
-        Self::Blank,
-        Self::Restoring,
-        Self::Member,
-        Self::Removed,
-        Self::Damaged,
-        Self::TooNew,
-        Self::Repairing,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Blank, Self::Restoring, Self::Member, Self::Removed, Self::Damaged, Self::TooNew, Self::Repairing];
 }
 
 impl fmt::Display for Phase {

@@ -401,7 +401,7 @@ mod tests {
 
         let (reply, mut outcome) = oneshot::channel();
         let waiter = Waiter { reply, lane: ReplyLaneId(0) };
-        let proposal = shared.admission.admit(command, waiter).unwrap();
+        let proposal = shared.admission.admit(command, 0, waiter).unwrap();
         let (waiters, bytes) = (vec![proposal.waiter], proposal.bytes);
         let batch = pending::Batch { id: 7, payload: Bytes::new(), waiters, bytes, deadline: TIMEOUT };
         applier.pending.insert(Duration::ZERO, ProposalId(1), Term(1), batch);

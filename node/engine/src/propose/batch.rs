@@ -209,7 +209,7 @@ mod tests {
             let put = Put { key: "key".into(), value: vec![0; value_bytes].into(), ..Put::default() };
             let (reply, answer) = oneshot::channel();
             let waiter = Waiter { reply, lane: ReplyLaneId(0) };
-            (self.admission.admit(Command::Put(put), waiter).unwrap(), answer)
+            (self.admission.admit(Command::Put(put), 0, waiter).unwrap(), answer)
         }
 
         fn commands(&self, count: usize) -> Vec<Proposal> {
@@ -310,7 +310,7 @@ mod tests {
         let put = || Command::Put(Put { value: vec![0; 30 << 20].into(), ..Put::default() });
         let admit = |command| {
             let (reply, _) = oneshot::channel();
-            clients.admission.admit(command, Waiter { reply, lane: ReplyLaneId(0) })
+            clients.admission.admit(command, 0, Waiter { reply, lane: ReplyLaneId(0) })
         };
         let first = admit(put()).unwrap();
         let second = admit(put()).unwrap();
