@@ -158,6 +158,9 @@ impl Answers {
 /// Returns an error if there is none for some time. The answer to a write says then that the outcome is unknown.
 async fn memory(call: &OpenCall, message: &Framed) -> Result<Option<Reserved>, Status> {
     let Framed::Pinned(pinned) = message else { return Ok(None) };
+    if pinned.has_memory() {
+        return Ok(None);
+    }
     let reserved = call.memory().reserve_pinned(call.connection(), pinned.remaining()).await;
     reserved.map(Some).ok_or_else(|| Refusal::Timeout.into())
 }

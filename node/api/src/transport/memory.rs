@@ -17,6 +17,8 @@ const SMALL_BYTES_MAX: usize = 64 << 10;
 const SMALL_BYTES: usize = 16 << 20;
 /// Memory for other messages under way, in bytes.
 const LARGE_BYTES: usize = 48 << 20;
+/// Memory for the decoded operations of large transactions under way, in bytes.
+const OPERATIONS_BYTES: usize = 32 << 20;
 /// Bytes of messages that wait for memory, at most, for each of the two.
 const WAITING_BYTES_MAX: usize = 16 << 20;
 /// Bytes that a message costs besides its own: the command and the caller that waits for it.
@@ -33,8 +35,11 @@ pub(super) struct Memory {
     /// For further small requests, so that they never wait for large ones.
     small: Arc<Capacity>,
     large: Arc<Capacity>,
+    /// For the operations of transactions, which take more memory than their bytes in a message.
+    operations: Arc<Capacity>,
     /// For answers that keep stored versions alive.
     pinned: Arc<Capacity>,
+    pinned_bytes: usize,
 }
 
 impl Memory {
@@ -44,7 +49,9 @@ impl Memory {
             counted: Arc::default(),
             small: Capacity::new(SMALL_BYTES / 2, WAITING_BYTES_MAX),
             large: Capacity::new(LARGE_BYTES, WAITING_BYTES_MAX),
+            operations: Capacity::new(OPERATIONS_BYTES, WAITING_BYTES_MAX),
             pinned: Capacity::new(pinned, WAITING_BYTES_MAX),
+            pinned_bytes: pinned,
         }
     }
 
@@ -66,6 +73,33 @@ impl Memory {
             Ok(Ok(reserved)) => Ok(RequestMemory::Reserved(reserved)),
             Ok(Err(_)) | Err(_) => Err(Refusal::TooManyRequests.into()),
         }
+    }
+
+    /// Memory for a small request, if there is some at this moment.
+    #[cfg(test)]
+    pub(super) fn count_request(&self, length: usize) -> Option<RequestMemory> {
+        Counted::take(&self.counted, length).map(RequestMemory::Counted)
+    }
+
+    /// Reserves memory for the decoded operations of a transaction. The transaction holds memory for its message already,
+    /// and those that hold memory for operations wait for no more of it.
+    ///
+    /// # Errors
+    /// Returns an error if there is none for some time. The text is that of etcd when it has too many requests.
+    pub(super) async fn reserve_operations(
+        &self,
+        connection: ConnectionNumber,
+        bytes: usize,
+    ) -> Result<Reserved, Status> {
+        match tokio::time::timeout(RESERVE_TIMEOUT, self.operations.reserve(connection, bytes)).await {
+            Ok(Ok(reserved)) => Ok(reserved),
+            Ok(Err(_)) | Err(_) => Err(Refusal::TooManyRequests.into()),
+        }
+    }
+
+    /// Maximum size of an answer in bytes: the one of a message, or all memory for answers if that is less.
+    pub(super) fn answer_bytes_max(&self) -> usize {
+        self.pinned_bytes.min(i32::MAX as usize)
     }
 
     /// Reserves memory for an answer; `None` if there is none for some time.
