@@ -8,6 +8,7 @@ mod writer;
 mod addresses;
 mod descriptors;
 mod failover;
+mod heavy;
 mod lifecycle;
 mod local;
 mod membership;
