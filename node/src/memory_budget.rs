@@ -9,6 +9,7 @@
 //! small requests                                 16         4
 //! large requests                                 48         4
 //! requests that wait for memory              2 x 16     2 x 2
+//! decoded operations of large transactions       32         4
 //! log in memory, entries not settled             64         8
 //! messages from members                          64         8
 //! messages to one member                         32         8
@@ -39,6 +40,7 @@ impl Part {
     const REQUESTS_SMALL: Self = Self::mib(16, 4);
     const REQUESTS_LARGE: Self = Self::mib(48, 4);
     const REQUESTS_WAITING: Self = Self::mib(16, 2);
+    const OPERATIONS: Self = Self::mib(32, 4);
     const LOG: Self = Self::mib(64, 8);
     const MESSAGES: Self = Self::mib(64, 8);
     const LANE: Self = Self::mib(32, 8);
@@ -46,11 +48,12 @@ impl Part {
     const READ_BACK: Self = Self::mib(8, 2);
 
     /// All parts that shrink together. Requests that wait count twice: small ones and large ones.
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::REQUESTS_SMALL,
         Self::REQUESTS_LARGE,
         Self::REQUESTS_WAITING,
         Self::REQUESTS_WAITING,
+        Self::OPERATIONS,
         Self::LOG,
         Self::MESSAGES,
         Self::LANE,
@@ -85,6 +88,8 @@ pub struct MemoryBudget {
     pub requests_large: usize,
     /// Requests that wait for memory, for each of the two.
     pub requests_waiting: usize,
+    /// Decoded operations of large transactions.
+    pub operations: usize,
     /// Entries in memory, with those that are not settled.
     pub log: usize,
     /// Messages from other members that wait for the core.
@@ -112,6 +117,7 @@ impl MemoryBudget {
             requests_small: Part::REQUESTS_SMALL.of(left),
             requests_large: Part::REQUESTS_LARGE.of(left),
             requests_waiting: Part::REQUESTS_WAITING.of(left),
+            operations: Part::OPERATIONS.of(left),
             log: Part::LOG.of(left),
             messages: Part::MESSAGES.of(left),
             lane: Part::LANE.of(left),
@@ -123,7 +129,7 @@ impl MemoryBudget {
     /// Bytes of all parts together: what a member uses at most in the worst case, with one slow connection to a member.
     #[must_use]
     pub fn total(&self) -> u64 {
-        let requests = self.requests_small + self.requests_large + 2 * self.requests_waiting;
+        let requests = self.requests_small + self.requests_large + 2 * self.requests_waiting + self.operations;
         let parts = requests + self.log + self.messages + self.lane + self.applying + self.read_back;
         self.quota.saturating_mul(2).saturating_add(FIXED).saturating_add(parts as u64)
     }
@@ -158,6 +164,7 @@ impl MemoryBudget {
         api::MemoryLimits {
             small: self.requests_small,
             large: self.requests_large,
+            operations: self.operations,
             waiting: self.requests_waiting,
             // The store may have dropped the versions that an answer keeps alive.
             pinned: usize::try_from(self.quota).unwrap_or(usize::MAX),
@@ -176,6 +183,7 @@ impl fmt::Display for MemoryBudget {
             ("small requests", self.requests_small),
             ("large requests", self.requests_large),
             ("waiting requests 2 x", self.requests_waiting),
+            ("operations", self.operations),
             ("log", self.log),
             ("messages in", self.messages),
             ("messages out", self.lane),
@@ -218,7 +226,7 @@ mod tests {
         assert_eq!(MemoryBudget::new(None, 2 * GIB).engine(), engine::wiring::QueueLimits::default());
         let pinned = 2 << 30;
         assert_eq!(MemoryBudget::new(None, 2 * GIB).clients(), api::MemoryLimits { pinned, ..Default::default() });
-        assert_eq!(mib(&MemoryBudget::new(Some(512 * MIB), 2 * GIB)), [12, 34, 11, 47, 47, 24, 12, 6]);
+        assert_eq!(mib(&MemoryBudget::new(Some(512 * MIB), 2 * GIB)), [11, 30, 10, 42, 42, 22, 11, 5]);
         assert_eq!(mib(&MemoryBudget::new(Some(64 * MIB), 2 * GIB)), [4, 4, 2, 8, 8, 8, 4, 2]);
     }
 
@@ -238,15 +246,15 @@ mod tests {
     #[test]
     fn what_shrinks_below_the_smallest_sizes_is_named() {
         let lowest = (1..512).find(|limit| !MemoryBudget::new(Some(limit * MIB), GIB).exceeds_limit());
-        assert_eq!(lowest, Some(122));
+        assert_eq!(lowest, Some(126));
         assert!(!MemoryBudget::new(None, 64 * GIB).exceeds_limit());
     }
 
     #[test]
     fn the_line_at_the_start_names_every_part() {
         let line = MemoryBudget::new(Some(768 * MIB), 256 * MIB).to_string();
-        let named = "limit 768 MiB: store and answers 2 x 256, fixed 48, small requests 12, large requests 34, waiting requests 2 x 11, \
-                     log 47, messages in 47, messages out 24, applying 12, read back 6";
+        let named = "limit 768 MiB: store and answers 2 x 256, fixed 48, small requests 11, large requests 30, waiting requests 2 x 10, \
+                     operations 21, log 42, messages in 42, messages out 22, applying 11, read back 5";
         assert_eq!(line, named);
     }
 }

@@ -5,23 +5,31 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use engine::error::ProposeError;
 use engine::handle::Handle;
+use engine::outcome::Committed;
 use engine::published::Published;
 use engine::status::Status as MemberStatus;
-use mvcc::{Alarm, AlarmAction, AlarmChange, AlarmKind, Command, Outcome, Txn, View};
+use mvcc::{Alarm, AlarmAction, AlarmChange, AlarmKind, Command, Op, Outcome, Txn, View};
+use proto::etcdserverpb as pb;
 use raft::Role;
 use tonic::Status;
 
+use crate::framed::Held;
 use crate::header::Header;
 use crate::limits::Limits;
 use crate::metadata::Metadata;
 use crate::observer::{CallObserver, PendingProposal, PendingRequest, Request};
+use crate::operations::{self, OPERATION_BYTES};
 use crate::parse::Consistency;
 use crate::status::Refusal;
-use crate::transport::RequestMemory;
+use crate::transport::{MessageMemory, Reserved};
 
 /// Maximum number of committed entries that are not applied yet. Above this number, commands are refused.
 const UNAPPLIED_ENTRIES_MAX: u64 = 5_000;
+
+/// Number of operations of a transaction whose memory the one of its message includes.
+const UNCOUNTED_OPERATIONS: usize = 16;
 
 /// Settings of the client port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +54,7 @@ pub(super) struct Call {
     pub(super) metadata: Metadata,
     pub(super) message: Bytes,
     /// Memory of the message, until the call has its answer.
-    pub(super) _memory: RequestMemory,
+    pub(super) memory: MessageMemory,
 }
 
 impl Call {
@@ -55,6 +63,35 @@ impl Call {
     pub(super) fn decode<M: prost::Message + Default>(&self) -> Result<M, Status> {
         M::decode(self.message.clone())
             .map_err(|error| Status::internal(format!("grpc: error unmarshalling request: {error}")))
+    }
+
+    /// Decodes a transaction, and reserves memory for its operations if there are many.
+    ///
+    /// # Errors
+    /// Returns an error if there are too many operations, or if they do not decode. Too many are not decoded.
+    pub(super) async fn decode_txn(&self) -> Result<(pb::TxnRequest, Option<Reserved>), Status> {
+        let count = operations::count(&self.message).map_err(|_| Refusal::TooManyOps)?;
+        let reserved = if count > UNCOUNTED_OPERATIONS {
+            Some(self.memory.reserve_operations(count * OPERATION_BYTES).await?)
+        } else {
+            None
+        };
+        Ok((self.decode()?, reserved))
+    }
+
+    /// Maximum size of the answer, in bytes.
+    pub(super) fn answer_bytes_max(&self) -> u64 {
+        self.memory.answer_bytes_max() as u64
+    }
+
+    /// Reserves memory for an answer that keeps stored versions alive.
+    ///
+    /// # Errors
+    /// Returns an error if there is none for some time.
+    pub(super) async fn reserve_answer(&self, bytes: u64) -> Result<Held, Refusal> {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let reserved = self.memory.reserve_answer(bytes).await.ok_or(Refusal::Timeout)?;
+        Ok(Held { bytes, reserved: Box::new(reserved) })
     }
 }
 
@@ -137,15 +174,6 @@ impl CallContext {
         Err(Refusal::NoSpace)
     }
 
-    /// Refuses a command that would occupy every member for too long.
-    pub(super) fn check_cost(&self, command: &Command) -> Result<(), Refusal> {
-        match command {
-            Command::Txn(txn) => refuse_expensive(&self.handle.published().view, txn),
-            // The other commands name one interval of keys.
-            _ => Ok(()),
-        }
-    }
-
     /// Proposes a command and waits for its outcome.
     ///
     /// # Errors
@@ -158,18 +186,52 @@ impl CallContext {
         command: Command,
     ) -> Result<Outcome, Refusal> {
         let pending = PendingRequest::begin(&*self.observer, request);
-        let outcome = self.propose(call, admitted, command).await;
+        let held = call.message.len() + decoded_bytes(&command);
+        let outcome = self.propose(call, admitted, self.handle.propose_holding(command, held)).await;
         pending.end(&outcome);
         outcome
     }
 
-    async fn propose(&self, call: &Call, admitted: &Admitted, command: Command) -> Result<Outcome, Refusal> {
+    /// Proposes a command as [`CallContext::commit`] does, and holds `turn` until the outcome is known, even if the client
+    /// cancels the call before.
+    ///
+    /// # Errors
+    /// Returns the reason why the command was refused, or that its outcome is unknown.
+    pub(super) async fn commit_in_turn(
+        &self,
+        call: &Call,
+        admitted: &Admitted,
+        request: Request,
+        command: Command,
+        turn: impl Send + 'static,
+    ) -> Result<Outcome, Refusal> {
+        let pending = PendingRequest::begin(&*self.observer, request);
+        let handle = self.handle.clone();
+        let proposed = async move {
+            let task = tokio::spawn(async move {
+                let committed = handle.propose(command).await;
+                drop(turn);
+                committed
+            });
+            task.await.unwrap_or(Err(ProposeError::Stopping))
+        };
+        let outcome = self.propose(call, admitted, proposed).await;
+        pending.end(&outcome);
+        outcome
+    }
+
+    async fn propose(
+        &self,
+        call: &Call,
+        admitted: &Admitted,
+        proposed: impl Future<Output = Result<Committed, ProposeError>>,
+    ) -> Result<Outcome, Refusal> {
         if admitted.status.commit.0 > admitted.status.applied.0.saturating_add(UNAPPLIED_ENTRIES_MAX) {
             return Err(Refusal::TooManyRequests);
         }
         self.settings.limits.check_for_log(call.message.len())?;
         let pending = PendingProposal::begin(&*self.observer);
-        let committed = self.handle.propose_message(command, call.message.len()).await?;
+        let committed = proposed.await?;
         pending.succeed();
         Ok(committed.result?)
     }
@@ -190,6 +252,19 @@ impl Admitted {
             revision: 0,
             raft_term: self.status.term.0,
         }
+    }
+}
+
+/// Memory of the operations of a command, in bytes.
+fn decoded_bytes(command: &Command) -> usize {
+    fn operations(txn: &Txn) -> usize {
+        let branches = txn.success.iter().chain(&txn.failure);
+        let of = |op: &Op| if let Op::Txn(nested) = op { 1 + operations(nested) } else { 1 };
+        txn.compare.len() + branches.map(of).sum::<usize>()
+    }
+    match command {
+        Command::Txn(txn) => operations(txn) * size_of::<Op>(),
+        _ => 0,
     }
 }
 
@@ -241,6 +316,13 @@ mod tests {
         }
         let learner = member(Role::Learner, None);
         assert_eq!(learner.serving().map_err(Refusal::from), Err(Refusal::Blank));
+    }
+
+    #[test]
+    fn each_operation_of_a_command_counts() {
+        let nested = Txn { success: vec![Op::Empty; 3], ..Txn::default() };
+        let txn = Txn { failure: vec![Op::Txn(nested), Op::Empty], ..Txn::default() };
+        assert_eq!(decoded_bytes(&Command::Txn(txn)), 5 * size_of::<Op>());
     }
 
     #[test]

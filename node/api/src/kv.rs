@@ -8,6 +8,7 @@ use tonic::Status;
 use crate::admission::{Admitted, Answerer, Call, CallContext, refuse_expensive};
 use crate::answer::framed;
 use crate::framed::Framed;
+use crate::heavy;
 use crate::observer::{PendingRequest, Request};
 use crate::parse::{self, Consistency};
 use crate::status::Refusal;
@@ -31,26 +32,34 @@ pub(super) async fn delete_range(context: &CallContext, call: &Call) -> Result<F
     let command = Command::DeleteRange(parse::delete_range(request));
     command.validate().map_err(Refusal::from)?;
     let outcome = context.commit(call, &admitted, Request::DeleteRange, command).await?;
-    match &outcome.response {
-        Response::DeleteRange(result) => framed(&(admitted.header().at(outcome.revision), result)),
+    match outcome.response {
+        response @ Response::DeleteRange(_) => {
+            heavy::answer_write(context, admitted.header().at(outcome.revision), response).await
+        }
         _ => Err(mismatch(&outcome)),
     }
 }
 
 pub(super) async fn txn(context: &CallContext, call: &Call) -> Result<Framed, Status> {
-    let request = call.decode::<pb::TxnRequest>()?;
+    let (request, _operations) = call.decode_txn().await?;
     let admitted = context.admit(call, Answerer::Voter)?;
     let (txn, consistency) = parse::txn(request);
     if txn.is_read_only() {
-        return read_only_txn(context, &admitted, &txn, consistency).await;
+        return read_only_txn(context, call, &admitted, txn, consistency).await;
     }
     let command = Command::Txn(txn);
     context.check_quota(&command).await?;
     command.validate().map_err(Refusal::from)?;
-    context.check_cost(&command)?;
+    if let Command::Txn(txn) = &command {
+        let published = context.handle.published();
+        refuse_expensive(&published.view, txn)?;
+        heavy::check_answer(context, call, published, txn).await?;
+    }
     let outcome = context.commit(call, &admitted, Request::Txn, command).await?;
-    match &outcome.response {
-        Response::Txn(result) => framed(&(admitted.header().at(outcome.revision), result)),
+    match outcome.response {
+        response @ Response::Txn(_) => {
+            heavy::answer_write(context, admitted.header().at(outcome.revision), response).await
+        }
         _ => Err(mismatch(&outcome)),
     }
 }
@@ -58,18 +67,20 @@ pub(super) async fn txn(context: &CallContext, call: &Call) -> Result<Framed, St
 /// Executes a transaction that only reads. Such a transaction does not go through the log.
 async fn read_only_txn(
     context: &CallContext,
+    call: &Call,
     admitted: &Admitted,
-    txn: &mvcc::Txn,
+    txn: mvcc::Txn,
     consistency: Consistency,
 ) -> Result<Framed, Status> {
     txn.validate().map_err(Refusal::from)?;
     let pending = PendingRequest::begin(&*context.observer, Request::ReadonlyTxn);
     let published = context.read(consistency).await?;
-    let result = refuse_expensive(&published.view, txn).and_then(|()| published.view.txn(txn).map_err(Refusal::from));
-    pending.end(&result);
-    let result = result?;
-    context.observer.transaction(&result);
-    framed(&(admitted.header().at(published.view.revision()), &result))
+    let answer = match refuse_expensive(&published.view, &txn) {
+        Ok(()) => heavy::read(context, call, admitted.header(), published, txn).await,
+        Err(refusal) => Err(refusal.into()),
+    };
+    pending.end(&answer);
+    answer
 }
 
 pub(super) async fn range(context: &CallContext, call: &Call) -> Result<Framed, Status> {
@@ -84,11 +95,12 @@ pub(super) async fn range(context: &CallContext, call: &Call) -> Result<Framed, 
     range.validate().map_err(Refusal::from)?;
     let pending = PendingRequest::begin(&*context.observer, Request::Range);
     let published = context.read(consistency).await?;
-    let result = published.view.range(&range).map_err(Refusal::from);
-    pending.end(&result);
-    let result = result?;
-    context.observer.range_read();
-    framed(&(admitted.header().at(result.revision), &result))
+    let answer = heavy::read(context, call, admitted.header(), published, range).await;
+    pending.end(&answer);
+    if answer.is_ok() {
+        context.observer.range_read();
+    }
+    answer
 }
 
 pub(super) async fn compact(context: &CallContext, call: &Call) -> Result<Framed, Status> {

@@ -8,7 +8,9 @@
 //! This version has no Watch, Lease, Lock, Election or Auth service and no JSON gateway. Clients can notice these
 //! differences from etcd: transactions may be nested about 48 levels deep (etcd: 128, limited by the number of
 //! operations); clients can raise at most 64 alarms; a request must arrive and an answer must be read at
-//! 64 KiB in 10 s; one connection has at most 2,048 calls at a time; `Hash` covers the content
+//! 64 KiB in 10 s; one connection has at most 2,048 calls
+//! at a time, and all together have 16,384; a transaction has at most 4,096 comparisons and operations with those of
+//! nested ones; an answer is at most as large as the quota, and is refused before it is built; `Hash` covers the content
 //! of the store instead of a file; `Snapshot` and `Downgrade` are refused; only the operator changes membership.
 
 mod admission;
@@ -18,12 +20,14 @@ mod framed;
 mod grpc;
 mod grpc_health;
 mod header;
+mod heavy;
 mod kv;
 mod limits;
 mod maintenance;
 mod metadata;
 mod method;
 mod observer;
+mod operations;
 pub mod pages;
 mod parse;
 mod range_stream;

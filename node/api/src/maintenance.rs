@@ -11,6 +11,7 @@ use tonic::Status;
 use crate::admission::{Admitted, Answerer, Call, CallContext};
 use crate::framed::Framed;
 use crate::grpc::frame_message;
+use crate::heavy;
 use crate::observer::Request;
 use crate::parse::Consistency;
 use crate::status::Refusal;
@@ -18,7 +19,8 @@ use crate::version;
 
 /// Maximum number of raised alarms. Every write looks at all of them.
 const ALARMS_MAX: usize = 64;
-/// Held while an alarm of a client is raised.
+/// Held while an alarm of a client is raised, also if the client does not wait. Each member has its own, so that the
+/// members of a cluster may exceed the limit by one alarm each.
 static ACTIVATION: Mutex<()> = Mutex::const_new(());
 
 pub(super) fn status(context: &CallContext, call: &Call) -> Result<Framed, Status> {
@@ -93,20 +95,20 @@ async fn change_alarm(
     action: AlarmAction,
     alarm: Alarm,
 ) -> Result<Framed, Status> {
-    // One at a time, so that calls at the same time do not exceed the limit together.
-    let _turn = match action {
-        AlarmAction::Activate => Some(ACTIVATION.lock().await),
-        AlarmAction::Deactivate => None,
-    };
-    if action == AlarmAction::Activate {
-        let published = context.handle.published();
-        let is_raised = published.view.alarms().any(|raised| raised == alarm);
-        if !is_raised && published.view.alarms().len() >= ALARMS_MAX {
-            return Err(Refusal::TooManyAlarms.into());
-        }
-    }
     let command = Command::Alarm(AlarmChange { action, alarm });
-    let outcome = context.commit(call, admitted, Request::Alarm, command).await?;
+    let outcome = match action {
+        AlarmAction::Activate => {
+            // One at a time, so that calls at the same time do not exceed the limit together.
+            let turn = ACTIVATION.lock().await;
+            let published = context.handle.published();
+            let is_raised = published.view.alarms().any(|raised| raised == alarm);
+            if !is_raised && published.view.alarms().len() >= ALARMS_MAX {
+                return Err(Refusal::TooManyAlarms.into());
+            }
+            context.commit_in_turn(call, admitted, Request::Alarm, command, turn).await?
+        }
+        AlarmAction::Deactivate => context.commit(call, admitted, Request::Alarm, command).await?,
+    };
     let changed = match outcome.response {
         Response::Alarm(changed) => changed,
         other => {
@@ -147,17 +149,17 @@ fn wire_alarm(alarm: Alarm) -> pb::AlarmMember {
 
 /// Answers with the hash of the store at the newest revision. etcd hashes the file of its storage engine instead.
 /// Here, members with equal content have equal hashes.
-pub(super) fn hash(context: &CallContext, call: &Call) -> Result<Framed, Status> {
+pub(super) async fn hash(context: &CallContext, call: &Call) -> Result<Framed, Status> {
     call.decode::<pb::HashRequest>()?;
     let admitted = context.admit(call, Answerer::Voter)?;
-    let result = context.handle.published().view.hash_kv(0).map_err(Refusal::from)?;
+    let result = heavy::hash(context, 0).await?;
     frame_message(&pb::HashResponse { header: Some(admitted.header().at(result.revision).into()), hash: result.hash })
 }
 
-pub(super) fn hash_kv(context: &CallContext, call: &Call) -> Result<Framed, Status> {
+pub(super) async fn hash_kv(context: &CallContext, call: &Call) -> Result<Framed, Status> {
     let request = call.decode::<pb::HashKvRequest>()?;
     let admitted = context.admit(call, Answerer::Voter)?;
-    let result = context.handle.published().view.hash_kv(request.revision).map_err(Refusal::from)?;
+    let result = heavy::hash(context, request.revision).await?;
     frame_message(&pb::HashKvResponse {
         header: Some(admitted.header().at(result.revision).into()),
         hash: result.hash,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use engine::handle::Handle;
 use futures::StreamExt;
+use http::Response;
 use http::request::Parts;
-use http::{HeaderMap, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tonic::{Code, Status};
@@ -18,7 +18,7 @@ use crate::observer::{CallObserver, PendingCall};
 use crate::pages::{Pages, not_found};
 use crate::status::Refusal;
 use crate::transport::connections::Place;
-use crate::transport::{self, Answer, Calls, Requests};
+use crate::transport::{self, Answer, Calls, Received, Requests};
 use crate::{cluster, grpc_health, kv, maintenance, range_stream, timeout};
 
 /// Service of the client port. It serves gRPC and, over plain HTTP, `/version` and `/health`, which etcd's clients
@@ -47,13 +47,7 @@ impl ClientService {
         transport::serve(stream, self, place, stopping).await;
     }
 
-    async fn answer(
-        &self,
-        method: Method,
-        metadata: Result<Metadata, Status>,
-        requests: Requests,
-    ) -> Result<Answer, Status> {
-        let metadata = metadata?;
+    async fn answer(&self, method: Method, metadata: Metadata, requests: Requests) -> Result<Answer, Status> {
         let given = metadata.timeout;
         let until = given.map(|given| Instant::now() + given);
         match timeout::within(given, self.dispatch(method, metadata, requests)).await? {
@@ -66,8 +60,8 @@ impl ClientService {
     async fn dispatch(&self, method: Method, metadata: Metadata, requests: Requests) -> Result<Answer, Status> {
         let context = &self.context;
         let bytes_max = context.settings.limits.receive_bytes_max();
-        let (message, memory) = requests.only(metadata.encoding.as_ref(), bytes_max).await?;
-        let call = Call { metadata, message, _memory: memory };
+        let Received { message, memory } = requests.only(metadata.encoding.as_ref(), bytes_max).await?;
+        let call = Call { metadata, message, memory };
         let one = match method {
             Method::Put => kv::put(context, &call).await,
             Method::Range => kv::range(context, &call).await,
@@ -88,8 +82,8 @@ impl ClientService {
             }
             Method::Status => maintenance::status(context, &call),
             Method::Alarm => maintenance::alarm(context, &call).await,
-            Method::Hash => maintenance::hash(context, &call),
-            Method::HashKv => maintenance::hash_kv(context, &call),
+            Method::Hash => maintenance::hash(context, &call).await,
+            Method::HashKv => maintenance::hash_kv(context, &call).await,
             Method::MoveLeader => maintenance::move_leader(context, &call).await,
             Method::Defragment => maintenance::defragment(context, &call),
             Method::Snapshot => maintenance::refuse_absent(context, &call, Refusal::SnapshotAbsent),
@@ -105,13 +99,17 @@ impl ClientService {
 }
 
 impl Calls for ClientService {
-    async fn call(&self, path: &str, headers: HeaderMap, requests: Requests) -> Result<Answer, Status> {
+    async fn call(&self, head: Parts, requests: Requests) -> Result<Answer, Status> {
+        let path = head.uri.path();
         let Some(method) = Method::of_path(path) else { return Err(unknown(path)) };
         let pending = PendingCall::begin(&*self.context.observer, method);
-        let metadata = Metadata::of(&headers);
-        // A call may last long.
-        drop(headers);
-        let answer = self.answer(method, metadata, requests).await;
+        let metadata = Metadata::of(&head.headers);
+        // A call may last long, and its headers may have 16 KiB.
+        drop(head);
+        let answer = match metadata {
+            Ok(metadata) => self.answer(method, metadata, requests).await,
+            Err(malformed) => Err(malformed),
+        };
         // A stream is counted when it begins, because its end is not known yet.
         pending.end(answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
         answer

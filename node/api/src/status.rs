@@ -49,7 +49,10 @@ table! {
     LeaseProvided, InvalidArgument, "etcdserver: lease is provided";
     /// As many alarms are raised as the store holds.
     TooManyAlarms, ResourceExhausted, "raft-node: too many alarms are raised: clear some of them";
-    /// A transaction has more than 128 comparisons, or more than 128 operations in one branch.
+    /// As many calls are in progress on all connections as may be.
+    TooManyCalls, ResourceExhausted, "raft-node: too many calls are in progress on this member: end some, or use another member";
+    /// A transaction has more than 128 comparisons, or more than 128 operations in one branch, or more than 4,096 of all
+    /// with nested ones.
     TooManyOps, InvalidArgument, "etcdserver: too many operations in txn request";
     /// A transaction puts a key twice, or puts and deletes the same key.
     DuplicateKey, InvalidArgument, "etcdserver: duplicate key given in txn request";

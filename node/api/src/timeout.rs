@@ -20,24 +20,44 @@ pub(super) const STEP: usize = 64 << 10;
 /// Returns an error if the header is malformed. The text is that of grpc-go.
 pub(super) fn given(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
     let Some(header) = headers.get("grpc-timeout") else { return Ok(None) };
-    let time = header.to_str().ok().and_then(parse);
-    let shown = || String::from_utf8_lossy(header.as_bytes()).into_owned();
-    time.map(Some).ok_or_else(|| Status::internal(format!("malformed grpc-timeout: {:?}", shown())))
+    let text = String::from_utf8_lossy(header.as_bytes());
+    let time = parse(&text).map_err(|reason| Status::internal(format!("malformed grpc-timeout: {reason}")))?;
+    Ok(Some(time))
 }
 
-fn parse(text: &str) -> Option<Duration> {
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let is_number = (1..=8).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit());
-    let number: u64 = digits.parse().ok().filter(|_| is_number)?;
-    match unit {
-        "H" => Some(Duration::from_secs(number * 3_600)),
-        "M" => Some(Duration::from_secs(number * 60)),
-        "S" => Some(Duration::from_secs(number)),
-        "m" => Some(Duration::from_millis(number)),
-        "u" => Some(Duration::from_micros(number)),
-        "n" => Some(Duration::from_nanos(number)),
-        _ => None,
+/// Why a timeout is malformed. The texts are those of grpc-go.
+#[derive(Debug, thiserror::Error)]
+enum Malformed<'a> {
+    #[error("transport: timeout string is too short: {0:?}")]
+    Short(&'a str),
+    #[error("transport: timeout string is too long: {0:?}")]
+    Long(&'a str),
+    #[error("transport: timeout unit is not recognized: {0:?}")]
+    Unit(&'a str),
+    /// grpc-go shows the error of Go's `strconv`.
+    #[error("strconv.ParseUint: parsing {0:?}: invalid syntax")]
+    Number(&'a str),
+}
+
+fn parse(text: &str) -> Result<Duration, Malformed<'_>> {
+    match text.len() {
+        ..2 => return Err(Malformed::Short(text)),
+        2..=9 => {}
+        _ => return Err(Malformed::Long(text)),
     }
+    let (digits, unit) = text.split_at_checked(text.len() - 1).ok_or(Malformed::Unit(text))?;
+    let of: fn(u64) -> Duration = match unit {
+        "H" => |number| Duration::from_secs(number * 3_600),
+        "M" => |number| Duration::from_secs(number * 60),
+        "S" => Duration::from_secs,
+        "m" => Duration::from_millis,
+        "u" => Duration::from_micros,
+        "n" => Duration::from_nanos,
+        _ => return Err(Malformed::Unit(text)),
+    };
+    let is_number = digits.bytes().all(|digit| digit.is_ascii_digit());
+    let number = digits.parse().ok().filter(|_| is_number).ok_or(Malformed::Number(digits))?;
+    Ok(of(number))
 }
 
 /// Runs a call for at most the time that its client gives it. A write that was proposed meanwhile may still be applied.
@@ -116,12 +136,22 @@ mod tests {
         for (text, time) in cases {
             assert_eq!(read(text).unwrap(), Some(time), "{text}");
         }
-        for text in ["", "S", "1", "1s", "-1S", "+1S", "999999999S", "1.5S", "\u{31}S "] {
+        // The expected texts are those of grpc-go 1.84.
+        for (text, reason) in [
+            ("", r#"transport: timeout string is too short: """#),
+            ("S", r#"transport: timeout string is too short: "S""#),
+            ("tomorrow", r#"transport: timeout unit is not recognized: "tomorrow""#),
+            ("10", r#"transport: timeout unit is not recognized: "10""#),
+            ("1s", r#"transport: timeout unit is not recognized: "1s""#),
+            ("1S ", r#"transport: timeout unit is not recognized: "1S ""#),
+            ("-1S", r#"strconv.ParseUint: parsing "-1": invalid syntax"#),
+            ("+1S", r#"strconv.ParseUint: parsing "+1": invalid syntax"#),
+            ("1.5S", r#"strconv.ParseUint: parsing "1.5": invalid syntax"#),
+            ("999999999S", r#"transport: timeout string is too long: "999999999S""#),
+        ] {
             let refused = read(text).unwrap_err();
-            assert_eq!(
-                (refused.code(), refused.message()),
-                (Code::Internal, format!("malformed grpc-timeout: {text:?}").as_str())
-            );
+            let expected = format!("malformed grpc-timeout: {reason}");
+            assert_eq!((refused.code(), refused.message()), (Code::Internal, expected.as_str()));
         }
         assert_eq!(given(&HeaderMap::new()).unwrap(), None);
     }

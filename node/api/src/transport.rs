@@ -22,8 +22,8 @@ mod traffic;
 mod tests;
 
 use bytes::Bytes;
+use http::Response;
 use http::request::Parts;
-use http::{HeaderMap, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::Status;
 
@@ -32,18 +32,14 @@ use self::preface::Version;
 use crate::timeout;
 
 pub(super) use answers::Answer;
-pub(super) use memory::RequestMemory;
-pub(super) use requests::Requests;
+pub(super) use capacity::Reserved;
+pub(super) use requests::{MessageMemory, Received, Requests};
 
 /// What a connection serves. A clone serves the same.
 pub(super) trait Calls: Clone + Send + Sync + 'static {
-    /// Answers one gRPC call. The future is dropped when the client cancels the call.
-    fn call(
-        &self,
-        path: &str,
-        headers: HeaderMap,
-        requests: Requests,
-    ) -> impl Future<Output = Result<Answer, Status>> + Send;
+    /// Answers one gRPC call. The future is dropped when the client cancels the call. It should not keep `head`, which
+    /// may be long.
+    fn call(&self, head: Parts, requests: Requests) -> impl Future<Output = Result<Answer, Status>> + Send;
 
     /// Answers one request that is not gRPC.
     fn page(&self, request: &Parts) -> impl Future<Output = Response<Bytes>> + Send;

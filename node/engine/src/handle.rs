@@ -17,6 +17,7 @@ use crate::lifecycle::Lifecycle;
 use crate::outcome::Committed;
 use crate::parameters::{BootstrapParameters, JoinParameters, RestoreParameters};
 use crate::published::Published;
+use crate::read::executor::Executor;
 use crate::reply::{ReplyLaneId, Waiter};
 use crate::shared::Shared;
 use crate::status::{Phase, Status};
@@ -59,18 +60,18 @@ impl Handle {
     /// # Errors
     /// Returns the reason why the outcome is not known. Each variant says whether the command may still be applied.
     pub async fn propose(&self, command: Command) -> Result<Committed, ProposeError> {
-        self.propose_message(command, 0).await
+        self.propose_holding(command, 0).await
     }
 
-    /// Does the same as [`Self::propose`] for a command that keeps `message_bytes` of a received message in memory. They count
-    /// as under way until the command has its outcome, even if the caller drops the future.
+    /// Commits a command as [`Handle::propose`] does. `held` is the memory of the command's request in bytes. The command
+    /// keeps it alive until it is in an entry, even if the caller has gone.
     ///
     /// # Errors
-    /// See [`Self::propose`].
-    pub async fn propose_message(&self, command: Command, message_bytes: usize) -> Result<Committed, ProposeError> {
+    /// Returns the reason why the outcome is not known. Each variant says whether the command may still be applied.
+    pub async fn propose_holding(&self, command: Command, held: usize) -> Result<Committed, ProposeError> {
         let (reply, answer) = oneshot::channel();
         let waiter = Waiter { reply, lane: self.lane };
-        let proposal = self.shared.admission.admit(command, message_bytes, waiter)?;
+        let proposal = self.shared.admission.admit(command, held, waiter)?;
         let bytes = proposal.bytes;
         self.shared.inbox.propose(proposal).map_err(|refused| {
             self.shared.admission.release(1, bytes);
@@ -103,6 +104,12 @@ impl Handle {
     #[must_use]
     pub fn published(&self) -> Arc<Published> {
         self.shared.published.load_full()
+    }
+
+    /// Runs reads that would occupy the thread of their caller for too long.
+    #[must_use]
+    pub fn heavy(&self) -> &Arc<Executor> {
+        &self.shared.heavy
     }
 
     /// This member's latest status report. Never blocks.

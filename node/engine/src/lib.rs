@@ -8,7 +8,7 @@
 //! ```text
 //! leaves     fatal clock mailbox slot level transport observer parameters retention hash_check status space error lifecycle
 //!            outcome published
-//! requests   reply → {propose::admission, log_reads} → event → inbox → shared → handle
+//! requests   reply → {propose::admission, log_reads, read::executor} → event → inbox → shared → handle
 //! pacing     propose::{pending, batch}   read::barrier
 //! threads    log_thread   apply   driver   snapshot_thread   incoming_snapshot
 //! assembly   wiring → threads
@@ -43,6 +43,7 @@ pub mod reply;
 mod propose;
 
 pub mod log_reads;
+pub mod read;
 
 mod event;
 mod inbox;
@@ -50,8 +51,6 @@ mod inbox;
 pub mod shared;
 
 pub mod handle;
-
-mod read;
 
 pub mod log_thread;
 

@@ -18,6 +18,7 @@ use crate::log_reads::{LeaderLog, LogReadError, LogReply};
 use crate::observer::Observer;
 use crate::propose::admission::Admission;
 use crate::published::Published;
+use crate::read::executor::Executor;
 use crate::reply::{ReplyLaneId, ReplyLanes};
 use crate::status::Status;
 
@@ -35,6 +36,8 @@ pub struct Shared {
     pub(crate) stated: ArcSwap<BTreeMap<MemberId, FeatureLevel>>,
     pub(crate) inbox: Inbox,
     pub(crate) admission: Admission,
+    /// Runs heavy reads while the member has threads.
+    pub(crate) heavy: Arc<Executor>,
     pub(crate) lanes: ReplyLanes,
     pub(crate) status: ArcSwap<Status>,
     pub(crate) published: ArcSwap<Published>,
@@ -76,6 +79,7 @@ impl Shared {
             stated: ArcSwap::default(),
             inbox: Inbox::default(),
             admission: Admission::default(),
+            heavy: Arc::default(),
             lanes: ReplyLanes::new(lanes),
             status: ArcSwap::from_pointee(status),
             published: ArcSwap::from_pointee(nothing),

@@ -1,10 +1,12 @@
 //! Owns the threads of a member that belongs to a cluster, and the order in which they end. Does not own the work of each thread.
 
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crate::clock::Clock;
 use crate::driver::Ended;
 use crate::fatal;
+use crate::read::executor;
 use crate::wiring::{Queues, Wired};
 
 /// The threads of a running member.
@@ -35,6 +37,11 @@ impl Threads {
         let Wired { driver, log, applier, snapshots, queues } = wired;
         // This thread is not joined, because an interrupted snapshot leaves only a draft, which the next start removes.
         drop(fatal::spawn("snapshots", move || snapshots.run()));
+        for _ in 0..executor::THREADS {
+            let heavy = Arc::clone(&queues.heavy);
+            // These threads are not joined either, because they change nothing.
+            drop(fatal::spawn("heavy-reads", move || heavy.run()));
+        }
         let log = fatal::spawn("log", move || drop(log.run()));
         let apply = fatal::spawn("apply", move || applier.run());
         let core = fatal::spawn("core", move || ended(driver.run(clock)));
@@ -57,6 +64,7 @@ impl Draining {
         let Self { queues, rest } = self;
         queues.apply.close();
         queues.snapshots.close();
+        queues.heavy.close();
         queues.log.close();
         // The errors are ignored because a panic in either thread would have ended the process.
         let _ = rest.apply.join();

@@ -22,6 +22,7 @@ use crate::propose::batch::Batcher;
 use crate::propose::pending::Pending;
 use crate::published::Published;
 use crate::read::barrier::{Barrier, Rounds};
+use crate::read::executor::Executor;
 use crate::shared::Shared;
 use crate::snapshot_thread::SnapshotThread;
 use crate::transport::Transport;
@@ -64,6 +65,7 @@ pub(crate) struct Queues {
     pub(crate) log: Arc<Mailbox<LogJob>>,
     pub(crate) apply: Arc<ApplyQueue>,
     pub(crate) snapshots: Arc<Mailbox<SnapshotJob>>,
+    pub(crate) heavy: Arc<Executor>,
 }
 
 /// Limits on the bytes of the engine's queues. In an empty queue everything fits.
@@ -145,7 +147,12 @@ pub fn wire(
     let config = raft::Config { adds_content: Batch::adds_content, ..config };
     let election_timeout = config.election_timeout;
     let raft = Raft::new(config, restored, now)?;
-    let queues = Queues { log: Arc::default(), apply: Arc::default(), snapshots: Arc::default() };
+    let queues = Queues {
+        log: Arc::default(),
+        apply: Arc::default(),
+        snapshots: Arc::default(),
+        heavy: Arc::clone(&shared.heavy),
+    };
     let (pending, barrier) = (Arc::new(Pending::default()), Arc::new(Barrier::default()));
     let driver = Driver::new(Parts {
         raft,

@@ -11,7 +11,8 @@ use crate::history::Replaced;
 use crate::index::Interval;
 use crate::key_value::KeyValue;
 use crate::keyspace::Keyspace;
-use crate::outcome::RangeError;
+use crate::meter::{Meter, ReadFailure};
+use crate::outcome::CommandError;
 use crate::revision::Revision;
 use crate::sequence::Place;
 
@@ -28,16 +29,16 @@ pub struct HashResult {
     pub revision: Revision,
 }
 
-pub(crate) fn run(space: &Keyspace, asked: i64) -> Result<HashResult, RangeError> {
+pub(crate) fn run(space: &Keyspace, asked: i64, meter: &mut Meter<'_>) -> Result<HashResult, ReadFailure> {
     if asked > 0 && asked < space.compacted.0 {
-        return Err(RangeError::Compacted);
+        return Err(CommandError::Compacted.into());
     }
     if asked > space.revision.0 {
-        return Err(RangeError::FutureRevision);
+        return Err(CommandError::FutureRevision.into());
     }
     let at = if asked == 0 { space.revision } else { Revision(asked) };
     Ok(HashResult {
-        hash: up_to(space, at),
+        hash: up_to(space, at, meter)?,
         hash_revision: at,
         compact_revision: space.compacted,
         revision: space.revision,
@@ -46,16 +47,17 @@ pub(crate) fn run(space: &Keyspace, asked: i64) -> Result<HashResult, RangeError
 
 /// The hash at the newest revision.
 pub(crate) fn of_all(space: &Keyspace) -> u32 {
-    up_to(space, space.revision)
+    up_to(space, space.revision, &mut Meter::unlimited()).expect("a meter without limits stops nothing")
 }
 
-fn up_to(space: &Keyspace, at: Revision) -> u32 {
+fn up_to(space: &Keyspace, at: Revision, meter: &mut Meter<'_>) -> Result<u32, ReadFailure> {
     let mut hasher = Hasher::new(space, at);
     let end = hasher.end;
     for (place, version) in space.surviving_versions().take_while(|(place, _)| *place < end) {
+        meter.visit()?;
         hasher.add(place, version);
     }
-    hasher.finish()
+    Ok(hasher.finish())
 }
 
 /// Hashes the versions that compaction keeps. The caller must add them in revision order.
@@ -135,7 +137,7 @@ mod tests {
     fn hash_of_a_store_that_was_never_compacted_reads_each_version_once() {
         let store = store();
         for (asked, versions) in [(0, 1_000), (500, 499)] {
-            let (result, read) = reads::counted(|| run(&store.space, asked));
+            let (result, read) = reads::counted(|| run(&store.space, asked, &mut Meter::unlimited()));
             assert!(result.is_ok());
             assert!(read <= versions + SEARCH_READS_MAX, "{read} reads of {versions} versions");
         }

@@ -122,6 +122,7 @@ impl KeyValue {
         let built = KeyValue(Arc::from(scratch.as_slice()));
         debug_assert_eq!(Fields::parse(built.encoded()).as_ref(), Some(fields), "fields are read as they were written");
         debug_assert_eq!(built.link(), link, "a link is read as it was written");
+        debug_assert_eq!(built.encoded().len(), fields.encoded_len(), "a version has the size that was measured");
         built
     }
 
@@ -194,6 +195,14 @@ impl fmt::Debug for KeyValue {
 }
 
 impl<'a> Fields<'a> {
+    /// Number of bytes that the encoding takes.
+    pub(crate) fn encoded_len(&self) -> usize {
+        let bytes = |bytes: &[u8]| if bytes.is_empty() { 0 } else { 1 + varint_len(bytes.len() as u64) + bytes.len() };
+        let number = |number: i64| if number == 0 { 0 } else { 1 + varint_len(number as u64) };
+        let numbers = [self.create_revision, self.mod_revision, self.version, self.lease];
+        bytes(self.key) + bytes(self.value) + numbers.into_iter().map(number).sum::<usize>()
+    }
+
     fn encode_into(&self, out: &mut Vec<u8>) {
         for (tag, bytes, number) in [
             (KEY, self.key, 0),
@@ -247,6 +256,11 @@ fn put_varint(out: &mut Vec<u8>, mut value: u64) {
         value >>= 7;
     }
     out.push(value as u8);
+}
+
+/// Number of bytes of a varint.
+fn varint_len(value: u64) -> usize {
+    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }
 
 /// Reads a varint. Returns `None` if the varint is incomplete or not in its shortest form.

@@ -81,13 +81,25 @@ impl Keyspace {
 
     /// Number of keys of an interval that are live now (`None`), or were live at a moment.
     pub(crate) fn count(&self, interval: Interval<'_>, moment: Option<Moment>) -> u64 {
+        self.count_while(interval, moment, || true)
+    }
+
+    /// The same. `goes_on` is called for each key that has changed since the moment. When it returns false, the result
+    /// does not matter any more.
+    pub(crate) fn count_while(
+        &self,
+        interval: Interval<'_>,
+        moment: Option<Moment>,
+        mut goes_on: impl FnMut() -> bool,
+    ) -> u64 {
         let Some(moment) = moment else {
             return self.index.count_live(interval);
         };
         // If the key's present generation began at or before the moment, the key was live at the moment, and no version needs to
         // be looked up.
         let was_live = |entry: KeyEntry| {
-            (entry.is_live() && entry.created <= moment.revision) || self.live_at(moment, entry).is_some()
+            goes_on()
+                && ((entry.is_live() && entry.created <= moment.revision) || self.live_at(moment, entry).is_some())
         };
         self.index.count_live_before(interval, moment.end, was_live)
     }

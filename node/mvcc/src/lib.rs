@@ -30,6 +30,7 @@ mod revision;
 mod apply;
 mod txn;
 mod txn_cost;
+mod txn_measure;
 mod write;
 
 mod compaction;
@@ -41,6 +42,7 @@ mod keyspace;
 mod sequence;
 
 mod hash;
+mod meter;
 
 pub mod image;
 mod range;
@@ -56,6 +58,7 @@ pub use compaction::Removal;
 pub use hash::HashResult;
 pub use key_value::{Fields, KeyValue};
 pub use level::FeatureLevel;
+pub use meter::{Measured, Meter, ReadFailure, ReadLimits};
 pub use outcome::{
     CommandError, DeleteRangeResult, OpResult, Outcome, PutResult, RangeError, RangeResult, Response, TxnResult,
 };

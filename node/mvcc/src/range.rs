@@ -5,34 +5,64 @@ use crate::history::Moment;
 use crate::index::{Interval, KeyEntry};
 use crate::key_value::{Fields, KeyValue};
 use crate::keyspace::Keyspace;
-use crate::outcome::{RangeError, RangeResult};
+use crate::meter::{Meter, ReadFailure};
+use crate::outcome::{CommandError, RangeResult};
 use crate::revision::Revision;
 
+/// How much a read answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    Whole,
+    /// The answer ends with the key at which it reaches this size, and its count is 0. At an older revision, counting
+    /// visits every key that has changed since.
+    Page {
+        bytes: u64,
+    },
+}
+
+impl Extent {
+    fn bytes(self) -> u64 {
+        match self {
+            Extent::Whole => u64::MAX,
+            Extent::Page { bytes } => bytes,
+        }
+    }
+}
+
 /// Runs a read. `now` is the revision of the newest content, and the revision in the answer's header.
-pub(crate) fn run(space: &Keyspace, range: &Range, now: Revision) -> Result<RangeResult, RangeError> {
-    range.validate_sort()?;
-    let moment = match range.revision {
-        ..=0 => None,
-        asked if asked > now.0 => return Err(RangeError::FutureRevision),
-        asked if asked < space.compacted.0 => return Err(RangeError::Compacted),
-        asked if asked == now.0 => None,
-        asked => Some(space.history.moment(Revision(asked))),
-    };
-    let interval = Interval::new(&range.key, &range.range_end);
-    let mut result = RangeResult { count: space.count(interval, moment), ..RangeResult::empty(now) };
-    if range.count_only || result.count == 0 {
+pub(crate) fn run(
+    space: &Keyspace,
+    range: &Range,
+    now: Revision,
+    extent: Extent,
+    meter: &mut Meter<'_>,
+) -> Result<RangeResult, ReadFailure> {
+    let read = Read::new(space, range, now)?;
+    let mut result = RangeResult::empty(now);
+    if extent == Extent::Whole {
+        result.count = read.count(space, meter)?;
+        if result.count == 0 {
+            return Ok(result);
+        }
+    }
+    if range.count_only {
         return Ok(result);
     }
-
     let shape = Shape::of(range);
-    result.kvs = collect(space, range, interval, moment, shape.collect_max);
+    (result.kvs, result.more) = collect(space, &read, &shape, extent, meter)?;
     if let Some(order) = shape.sort {
         sort(&mut result.kvs, range.sort_target, order);
     }
-    debug_assert!(result.kvs.len() as u64 <= result.count, "the count covers every key that was found");
+    debug_assert!(
+        extent != Extent::Whole || result.kvs.len() as u64 <= result.count,
+        "the count covers every key that was found"
+    );
     if result.kvs.len() > shape.limit {
         result.kvs.truncate(shape.limit);
         result.more = true;
+    }
+    if shape.is_cut_after_sort() {
+        meter.answer_all(&result.kvs)?;
     }
     if range.keys_only && range.sort_target == SortTarget::Value {
         for kv in &mut result.kvs {
@@ -42,9 +72,25 @@ pub(crate) fn run(space: &Keyspace, range: &Range, now: Revision) -> Result<Rang
     Ok(result)
 }
 
+/// Measures the answer of a read and collects nothing. The size of an answer that is cut after sorting is not known;
+/// only what is collected for it counts.
+pub(crate) fn measure(
+    space: &Keyspace,
+    range: &Range,
+    now: Revision,
+    meter: &mut Meter<'_>,
+) -> Result<(), ReadFailure> {
+    let read = Read::new(space, range, now)?;
+    if range.count_only {
+        return Ok(());
+    }
+    let shape = Shape::of(range);
+    read.select(space, &shape, Extent::Whole, meter, &mut |_| {}).map(drop)
+}
+
 /// Maximum number of leaves of the index with keys of its interval that a read visits.
-pub(crate) fn visited_max(range: &Range) -> u64 {
-    if range.revision > 0 {
+pub(crate) fn visited_max(space: &Keyspace, range: &Range) -> u64 {
+    if range.revision > 0 && range.revision != space.revision.0 {
         // The count at an older revision visits every key that has changed since that revision.
         u64::MAX
     } else if range.count_only {
@@ -53,6 +99,107 @@ pub(crate) fn visited_max(range: &Range) -> u64 {
         u64::MAX
     } else {
         Shape::of(range).collect_max as u64
+    }
+}
+
+/// Returns whether a read compares values, which may be long and alike.
+pub(crate) fn compares_values(range: &Range) -> bool {
+    !range.count_only && range.sort_target == SortTarget::Value
+}
+
+/// The content that a read looks at.
+struct Read<'a> {
+    range: &'a Range,
+    interval: Interval<'a>,
+    /// The moment of an older revision.
+    moment: Option<Moment>,
+}
+
+/// What a read has found.
+enum Found<'a> {
+    Version(&'a KeyValue),
+    /// A key without its value, which is copied.
+    Alone(Fields<'a>),
+}
+
+impl<'a> Read<'a> {
+    fn new(space: &Keyspace, range: &'a Range, now: Revision) -> Result<Self, ReadFailure> {
+        range.validate_sort().map_err(CommandError::from)?;
+        let moment = match range.revision {
+            ..=0 => None,
+            asked if asked > now.0 => return Err(CommandError::FutureRevision.into()),
+            asked if asked < space.compacted.0 => return Err(CommandError::Compacted.into()),
+            asked if asked == now.0 => None,
+            asked => Some(space.history.moment(Revision(asked))),
+        };
+        Ok(Read { range, interval: Interval::new(&range.key, &range.range_end), moment })
+    }
+
+    fn count(&self, space: &Keyspace, meter: &mut Meter<'_>) -> Result<u64, ReadFailure> {
+        let mut stopped = Ok(());
+        let count = space.count_while(self.interval, self.moment, || {
+            if stopped.is_ok() {
+                stopped = meter.visit();
+            }
+            stopped.is_ok()
+        });
+        stopped.map(|()| count)
+    }
+
+    /// Passes what the read finds to `each`, in key order, and measures it. Returns whether the extent cut off keys.
+    fn select(
+        &self,
+        space: &Keyspace,
+        shape: &Shape,
+        extent: Extent,
+        meter: &mut Meter<'_>,
+        each: &mut dyn FnMut(Found<'_>),
+    ) -> Result<bool, ReadFailure> {
+        let Self { range, interval, moment } = *self;
+        let from_index_alone = range.keys_only && range.sort_target != SortTarget::Value;
+        let alone_or_version = |key, entry| {
+            if from_index_alone { Found::Alone(key_alone(key, entry)) } else { Found::Version(space.version(entry)) }
+        };
+        let (mut selected, mut is_cut) = (0, false);
+        let mut add = |found: Found<'_>, meter: &mut Meter<'_>| {
+            is_cut = selected > 0 && meter.measured().bytes >= extent.bytes();
+            if is_cut {
+                return Ok(false);
+            }
+            shape.measure(range, &found, selected, meter)?;
+            each(found);
+            selected += 1;
+            Ok::<bool, ReadFailure>(selected < shape.collect_max)
+        };
+        let Some(moment) = moment else {
+            for (key, entry) in space.index.scan_live(interval) {
+                meter.visit()?;
+                let passes = passes_filters(range, entry.modified.0, entry.created.0);
+                if passes && !add(alone_or_version(key, entry), meter)? {
+                    break;
+                }
+            }
+            return Ok(is_cut);
+        };
+        for (key, entry) in space.index.scan(interval) {
+            meter.visit()?;
+            let found = if entry.place >= moment.end {
+                let Some(version) = space.live_at(moment, entry) else { continue };
+                let fields = version.fields();
+                if !passes_filters(range, fields.mod_revision, fields.create_revision) {
+                    continue;
+                }
+                if from_index_alone { Found::Alone(without_value(fields)) } else { Found::Version(version) }
+            } else if entry.is_live() && passes_filters(range, entry.modified.0, entry.created.0) {
+                alone_or_version(key, entry)
+            } else {
+                continue;
+            };
+            if !add(found, meter)? {
+                break;
+            }
+        }
+        Ok(is_cut)
     }
 }
 
@@ -89,6 +236,26 @@ impl Shape {
         let collect_max = if sort.is_none() || cut_before_sort { limit.saturating_add(1) } else { usize::MAX };
         Shape { collect_max, sort, limit }
     }
+
+    /// Returns whether more keys may be collected than one more than the answer has.
+    fn is_cut_after_sort(&self) -> bool {
+        self.collect_max > self.limit.saturating_add(1)
+    }
+
+    /// Measures the key at a position of what a read collects.
+    fn measure(&self, range: &Range, found: &Found<'_>, at: usize, meter: &mut Meter<'_>) -> Result<(), ReadFailure> {
+        let bytes = match found {
+            Found::Alone(fields) => fields.encoded_len(),
+            Found::Version(version) if range.keys_only => without_value(version.fields()).encoded_len(),
+            Found::Version(version) => version.encoded().len(),
+        };
+        meter.collect();
+        if range.keys_only {
+            meter.copy(bytes)?;
+        }
+        // One key more than the limit shows whether more follow.
+        if self.is_cut_after_sort() || at >= self.limit { Ok(()) } else { meter.answer(bytes) }
+    }
 }
 
 fn has_filters(range: &Range) -> bool {
@@ -105,55 +272,34 @@ fn passes_filters(range: &Range, modified: i64, created: i64) -> bool {
 
 fn collect(
     space: &Keyspace,
-    range: &Range,
-    interval: Interval<'_>,
-    moment: Option<Moment>,
-    max: usize,
-) -> Vec<KeyValue> {
-    let from_index_alone = range.keys_only && range.sort_target != SortTarget::Value;
-    let passes = |modified: i64, created: i64| passes_filters(range, modified, created);
-    let kvs: Vec<KeyValue> = match moment {
-        None => {
-            let live = space.index.scan_live(interval).filter(|(_, entry)| passes(entry.modified.0, entry.created.0));
-            let version = |(key, entry)| {
-                if from_index_alone { key_alone(key, entry) } else { space.version(entry).clone() }
-            };
-            live.map(version).take(max).collect()
-        }
-        Some(moment) => {
-            let then = |(key, entry): (&[u8], KeyEntry)| {
-                if entry.place >= moment.end {
-                    let version = space.live_at(moment, entry)?;
-                    let fields = version.fields();
-                    if !passes(fields.mod_revision, fields.create_revision) {
-                        return None;
-                    }
-                    return Some(if from_index_alone { without_value(fields) } else { version.clone() });
-                }
-                if !entry.is_live() || !passes(entry.modified.0, entry.created.0) {
-                    return None;
-                }
-                Some(if from_index_alone { key_alone(key, entry) } else { space.version(entry).clone() })
-            };
-            space.index.scan(interval).filter_map(then).take(max).collect()
-        }
-    };
+    read: &Read<'_>,
+    shape: &Shape,
+    extent: Extent,
+    meter: &mut Meter<'_>,
+) -> Result<(Vec<KeyValue>, bool), ReadFailure> {
+    let mut kvs = Vec::new();
+    let is_cut = read.select(space, shape, extent, meter, &mut |found| {
+        kvs.push(match found {
+            Found::Version(version) => version.clone(),
+            Found::Alone(fields) => KeyValue::detached(&fields),
+        });
+    })?;
     debug_assert!(kvs.is_sorted_by(|a, b| a.key() < b.key()), "keys are collected in key order, each once");
-    kvs
+    Ok((kvs, is_cut))
 }
 
-fn key_alone(key: &[u8], entry: KeyEntry) -> KeyValue {
-    KeyValue::detached(&Fields {
+fn key_alone(key: &[u8], entry: KeyEntry) -> Fields<'_> {
+    Fields {
         key,
         create_revision: entry.created.0,
         mod_revision: entry.modified.0,
         version: entry.version,
         ..Fields::default()
-    })
+    }
 }
 
-fn without_value(fields: Fields<'_>) -> KeyValue {
-    KeyValue::detached(&Fields { value: &[], lease: 0, ..fields })
+fn without_value(fields: Fields<'_>) -> Fields<'_> {
+    Fields { value: &[], lease: 0, ..fields }
 }
 
 fn sort(kvs: &mut [KeyValue], target: SortTarget, direction: Direction) {

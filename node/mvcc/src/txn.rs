@@ -6,8 +6,9 @@ use std::cmp::Ordering;
 use crate::command::{Compare, Op, Operand, Put, Range, Relation, Txn, ValidateError};
 use crate::index::{Interval, KeyEntry};
 use crate::keyspace::Keyspace;
+use crate::meter::{Meter, ReadFailure};
 use crate::outcome::{Answer, CommandError, OpResult, RangeResult, TxnResult};
-use crate::range;
+use crate::range::{self, Extent};
 use crate::revision::Revision;
 use crate::write::Write;
 
@@ -18,33 +19,48 @@ pub(crate) type Path = Vec<bool>;
 /// Evaluates the comparisons of a transaction, and of the nested transactions in the branches taken, before any
 /// operation runs. Returns the branches taken.
 pub(crate) fn compare(space: &Keyspace, txn: &Txn) -> Path {
-    let mut path = Path::new();
-    compare_into(space, txn, &mut path);
-    debug_assert!(!path.is_empty(), "the path has a step for each transaction on it");
-    path
+    compare_metered(space, txn, &mut Meter::unlimited()).expect("a meter without limits stops nothing")
 }
 
-fn compare_into(space: &Keyspace, txn: &Txn, path: &mut Path) {
-    let holds = txn.compare.iter().all(|compare| compare_holds(space, compare));
+/// The same, for a read that a meter may stop.
+pub(crate) fn compare_metered(space: &Keyspace, txn: &Txn, meter: &mut Meter<'_>) -> Result<Path, ReadFailure> {
+    let mut path = Path::new();
+    compare_into(space, txn, &mut path, meter)?;
+    debug_assert!(!path.is_empty(), "the path has a step for each transaction on it");
+    Ok(path)
+}
+
+fn compare_into(space: &Keyspace, txn: &Txn, path: &mut Path, meter: &mut Meter<'_>) -> Result<(), ReadFailure> {
+    let mut holds = true;
+    for compare in &txn.compare {
+        holds = compare_holds(space, compare, meter)?;
+        if !holds {
+            break;
+        }
+    }
     path.push(holds);
     for op in branch(txn, holds) {
         if let Op::Txn(nested) = op {
-            compare_into(space, nested, path);
+            compare_into(space, nested, path, meter)?;
         }
     }
+    Ok(())
 }
 
-fn branch(txn: &Txn, success: bool) -> &[Op] {
+pub(crate) fn branch(txn: &Txn, success: bool) -> &[Op] {
     if success { &txn.success } else { &txn.failure }
 }
 
-fn compare_holds(space: &Keyspace, compare: &Compare) -> bool {
-    let mut live =
-        space.index.scan_live(Interval::new(&compare.key, &compare.range_end)).map(|(_, entry)| entry).peekable();
-    if live.peek().is_none() {
-        return compare_holds_for(space, compare, None);
+fn compare_holds(space: &Keyspace, compare: &Compare, meter: &mut Meter<'_>) -> Result<bool, ReadFailure> {
+    let mut is_empty = true;
+    for (_, entry) in space.index.scan_live(Interval::new(&compare.key, &compare.range_end)) {
+        is_empty = false;
+        meter.visit()?;
+        if !compare_holds_for(space, compare, Some(entry)) {
+            return Ok(false);
+        }
     }
-    live.all(|entry| compare_holds_for(space, compare, Some(entry)))
+    Ok(!is_empty || compare_holds_for(space, compare, None))
 }
 
 /// Returns whether a comparison holds for a live key, or for a missing key (`None`).
@@ -155,19 +171,20 @@ fn run_along(write: &mut Write<'_>, txn: &Txn, steps: &mut Steps<'_>) -> TxnResu
 }
 
 fn run_range(space: &Keyspace, range: &Range, now: Revision) -> RangeResult {
-    range::run(space, range, now).expect("its revision and sort option were checked before the first operation")
+    let result = range::run(space, range, now, Extent::Whole, &mut Meter::unlimited());
+    result.expect("its revision and sort option were checked before the first operation")
 }
 
 /// Runs a transaction that consists of ranges only.
-pub(crate) fn read(space: &Keyspace, txn: &Txn) -> Result<TxnResult, CommandError> {
-    let path = compare(space, txn);
+pub(crate) fn read(space: &Keyspace, txn: &Txn, meter: &mut Meter<'_>) -> Result<TxnResult, ReadFailure> {
+    let path = compare_metered(space, txn, meter)?;
     check(space, txn, &path)?;
     let succeeded = path[0];
     let responses = branch(txn, succeeded)
         .iter()
         .map(|op| match op {
-            Op::Range(range) => Ok(OpResult::Range(run_range(space, range, space.revision))),
-            _ => Err(CommandError::Invalid(ValidateError::EmptyOp)),
+            Op::Range(range) => range::run(space, range, space.revision, Extent::Whole, meter).map(OpResult::Range),
+            _ => Err(CommandError::Invalid(ValidateError::EmptyOp).into()),
         })
         .collect::<Result<_, _>>()?;
     Ok(TxnResult { succeeded, responses })
@@ -249,8 +266,8 @@ mod tests {
                 store.apply(0, change).expect("plain puts and deletes succeed");
             }
             for compare in &comparisons {
-                let (holds, read) = reads::counted(|| compare_holds(&store.space, compare));
-                prop_assert_eq!(holds, holds_by_versions(&store.space, compare), "{:?}", compare);
+                let (holds, read) = reads::counted(|| compare_holds(&store.space, compare, &mut Meter::unlimited()));
+                prop_assert_eq!(holds, Ok(holds_by_versions(&store.space, compare)), "{:?}", compare);
                 let reads_versions = matches!(compare.operand, Operand::Value(_));
                 prop_assert!(reads_versions || read == 0, "{:?} read {} versions", compare, read);
             }

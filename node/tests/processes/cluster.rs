@@ -115,9 +115,13 @@ impl Member {
         self.child.take().unwrap().kill().await.unwrap();
     }
 
+    pub(crate) fn process_id(&self) -> u32 {
+        self.child.as_ref().unwrap().id().expect("it runs")
+    }
+
     /// Sends SIGTERM, as the kubelet does to end a pod.
     pub(crate) fn terminate(&self) {
-        let id = self.child.as_ref().unwrap().id().expect("it runs");
+        let id = self.process_id();
         kill_process(Pid::from_raw(id.cast_signed()).unwrap(), Signal::TERM).unwrap();
     }
 

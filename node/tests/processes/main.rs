@@ -10,6 +10,7 @@ mod addresses;
 mod descriptors;
 mod failover;
 mod hashes;
+mod heavy;
 mod lifecycle;
 mod local;
 mod membership;

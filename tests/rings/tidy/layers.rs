@@ -13,7 +13,7 @@ const EXACT: &[(&str, &[&str])] = &[
     ("mvcc", &["bytes", "crc32c", "thiserror"]),
     ("storage", &["bytes", "crc32c", "raft", "rustix", "thiserror"]),
     // The engine enables only tokio's feature `sync`, which provides channels but no runtime.
-    ("engine", &["arc-swap", "bytes", "mvcc", "raft", "storage", "thiserror", "tokio", "tracing"]),
+    ("engine", &["arc-swap", "bytes", "mvcc", "raft", "rustix", "storage", "thiserror", "tokio", "tracing"]),
     ("wire", &["bytes", "raft", "storage"]),
     ("proto", &["prost", "tonic", "tonic-prost"]),
     ("plan", &["crds", "k8s-openapi", "kube-core", "serde", "serde_json", "thiserror"]),

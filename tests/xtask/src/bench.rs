@@ -4,6 +4,7 @@
 //! meaningful on other machines, because absolute figures depend on the machine.
 
 mod load;
+mod neighbour;
 mod report;
 mod server;
 
@@ -39,6 +40,10 @@ pub(crate) struct Arguments {
     /// Number of requests of each load in each round. Slow loads send only a part of it, which the report names
     #[arg(long, default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
     requests: u64,
+    /// Measures only how long a small read waits while so many keys are hashed, sorted and read, and fails if the median
+    /// of the rounds is too long
+    #[arg(long, value_name = "KEYS", num_args = 0..=1, default_missing_value = "600000")]
+    neighbour: Option<u64>,
     /// A raft-node to measure instead of a release build of this source
     #[arg(long)]
     node: Option<PathBuf>,
@@ -74,6 +79,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             let measured = LOADS[0].run(&benchmark, servers, arguments.warm_up)?;
             say(&format!("warm-up: {}", measured.line()));
         }
+    }
+    if let Some(keys) = arguments.neighbour {
+        let names = ["raft-node", arguments.against.as_deref().unwrap_or("etcd")];
+        let holds = neighbour::run(&benchmark, &mut servers, names, keys, arguments.rounds)?;
+        return Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let mut results = Results {
         other: arguments.against.clone().unwrap_or_else(|| "etcd".into()),

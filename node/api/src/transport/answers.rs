@@ -167,7 +167,7 @@ async fn wait<T>(respond: &mut SendResponse<Piece>, call: impl Future<Output = T
 /// Returns an error if there is none for some time. The answer to a write says then that the outcome is unknown.
 async fn memory(call: &OpenCall, message: &Framed) -> Result<Option<Reserved>, Status> {
     let bytes = message.remaining();
-    if bytes <= SMALL_BYTES_MAX {
+    if bytes <= SMALL_BYTES_MAX || message.has_memory() {
         return Ok(None);
     }
     let reserved = call.memory().reserve_answer(call.connection(), bytes).await;

@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use h2::RecvStream;
 use h2::server::{Builder, Connection, SendResponse};
-use http::Request;
+use h2::{Reason, RecvStream};
+use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{MissedTickBehavior, timeout};
 
@@ -18,12 +18,14 @@ use super::preface::Begun;
 use super::requests::Requests;
 use super::traffic::{LOOK, Looks, Piece};
 use crate::grpc;
+use crate::status::Refusal;
 
 /// Bytes of one call that a client may send before they are read.
 const STREAM_WINDOW: u32 = 64 << 10;
 /// Bytes of all calls of a connection that a client may send before they are read.
 const CONNECTION_WINDOW: u32 = 16 << 20;
-/// Maximum number of concurrent calls on one connection. Clients wait with further ones.
+/// Maximum number of concurrent calls on one connection. Clients wait with further ones, and those of a client that does
+/// not are reset as refused.
 const STREAMS_MAX: u32 = 2_048;
 /// Maximum size of the headers of one call, in bytes.
 const HEADERS_BYTES_MAX: u32 = 16 << 10;
@@ -56,8 +58,9 @@ where
         .handshake(stream);
     let mut connection = timeout(LOOK, handshake).await??;
     let begin = |(request, respond): (Request<RecvStream>, SendResponse<Piece>)| {
-        let request = request.map(|body| Requests::new(body, place.call()));
-        tokio::spawn(answer(calls.clone(), request, Answers::new(respond, Arc::clone(&traffic), place.call())));
+        let Some(call) = place.admit_call() else { return refuse(&request, respond) };
+        let request = request.map(|body| Requests::new(body, call.again()));
+        tokio::spawn(answer(calls.clone(), request, Answers::new(respond, Arc::clone(&traffic), call)));
     };
     let mut looks = Looks::new(Arc::clone(&traffic), connection.ping_pong());
     let mut times = tokio::time::interval(LOOK);
@@ -99,11 +102,22 @@ async fn finish<S: AsyncRead + AsyncWrite + Unpin>(
     Ok(())
 }
 
+/// Refuses a call, because too many are in progress on all connections. gRPC's clients report the text.
+fn refuse(request: &Request<RecvStream>, mut respond: SendResponse<Piece>) {
+    if !grpc::is_grpc(request.headers()) {
+        return respond.send_reset(Reason::REFUSED_STREAM);
+    }
+    let mut response = Response::new(());
+    *response.headers_mut() = grpc::refusal(&Refusal::TooManyCalls.into());
+    // Fails only if the client has given up.
+    let _ = respond.send_response(response, true);
+}
+
 /// Answers one call.
 async fn answer<C: Calls>(calls: C, request: Request<Requests>, mut answers: Answers) {
     let (head, requests) = request.into_parts();
     let sent = if grpc::is_grpc(&head.headers) {
-        let outcome = answers.wait(calls.call(head.uri.path(), head.headers, requests)).await;
+        let outcome = answers.wait(calls.call(head, requests)).await;
         let Some(answer) = outcome else { return };
         answers.grpc(answer).await
     } else {

@@ -2,7 +2,7 @@
 //! yet, or that has been idle for the longest time. Does not own what is served on a connection (`connection.rs`).
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,10 +20,16 @@ const LEAVING_MAX: usize = 16;
 /// Number of the first bytes of HTTP/2. A connection begins with them.
 const PREFACE_BYTES: u64 = 24;
 
+/// Maximum number of calls in progress on all connections of a port together. A call that is admitted may take some
+/// kilobytes until its request has arrived.
+pub(super) const CALLS_MAX: usize = 16_384;
+
 /// All connections of a port, on all of its threads.
 #[derive(Debug)]
 pub struct Connections {
     max: usize,
+    /// Number of calls in progress that were admitted by [`Place::admit_call`].
+    calls: Arc<AtomicUsize>,
     started: Instant,
     open: Mutex<Open>,
     memory: Arc<Memory>,
@@ -100,7 +106,8 @@ impl Connections {
     /// A port with at most `max` connections and this memory for their messages.
     #[must_use]
     pub fn with_memory(max: usize, limits: MemoryLimits) -> Arc<Self> {
-        Arc::new(Self { max, started: Instant::now(), open: Mutex::default(), memory: Arc::new(Memory::new(limits)) })
+        let (calls, memory) = (Arc::default(), Arc::new(Memory::new(limits)));
+        Arc::new(Self { max, calls, started: Instant::now(), open: Mutex::default(), memory })
     }
 
     /// Gives a new connection its place. If all places are taken, a connection is asked to end: one that has not begun,
@@ -145,7 +152,15 @@ impl Place {
     #[must_use]
     pub fn call(&self) -> OpenCall {
         self.entry.calls.fetch_add(1, Ordering::Relaxed);
-        OpenCall { entry: Arc::clone(&self.entry) }
+        OpenCall { entry: Arc::clone(&self.entry), counted: None }
+    }
+
+    /// Notes that a call begins, unless as many are in progress on all connections as may be.
+    #[must_use]
+    pub(super) fn admit_call(&self) -> Option<OpenCall> {
+        let counted = Counted::take(&self.connections.calls)?;
+        self.entry.calls.fetch_add(1, Ordering::Relaxed);
+        Some(OpenCall { entry: Arc::clone(&self.entry), counted: Some(counted) })
     }
 
     /// Notes that bytes were received.
@@ -191,9 +206,35 @@ impl Drop for Place {
 #[derive(Debug)]
 pub struct OpenCall {
     entry: Arc<Entry>,
+    /// The call among those of all connections, if it counts there.
+    #[allow(dead_code, reason = "the value is held only for its drop")]
+    counted: Option<Counted>,
+}
+
+/// One of the calls in progress on all connections.
+#[derive(Debug)]
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn take(calls: &Arc<AtomicUsize>) -> Option<Self> {
+        let counted = Self(Arc::clone(calls));
+        (calls.fetch_add(1, Ordering::Relaxed) < CALLS_MAX).then_some(counted)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl OpenCall {
+    /// Another hold of the same call, which counts once.
+    pub(super) fn again(&self) -> OpenCall {
+        self.entry.calls.fetch_add(1, Ordering::Relaxed);
+        OpenCall { entry: Arc::clone(&self.entry), counted: None }
+    }
+
     /// Number of the call's connection.
     pub(super) fn connection(&self) -> ConnectionNumber {
         self.entry.number
@@ -234,12 +275,8 @@ mod tests {
     /// Connections of a member that started an hour ago.
     fn connections(max: usize) -> Arc<Connections> {
         let started = Instant::now().checked_sub(Duration::from_secs(3_600)).expect("this machine is up for longer");
-        Arc::new(Connections {
-            max,
-            started,
-            open: Mutex::default(),
-            memory: Arc::new(Memory::new(MemoryLimits::default())),
-        })
+        let (calls, memory) = (Arc::default(), Arc::new(Memory::new(MemoryLimits::default())));
+        Arc::new(Connections { max, calls, started, open: Mutex::default(), memory })
     }
 
     #[test]
@@ -287,5 +324,19 @@ mod tests {
         drop(idle);
         assert!(connections.admit().is_some());
         drop(call);
+    }
+
+    #[test]
+    fn calls_of_all_connections_share_one_limit() {
+        let connections = connections(2);
+        let places = [connections.admit().expect("a place"), connections.admit().expect("a place")];
+        let mut calls: Vec<_> = (0..CALLS_MAX).filter_map(|number| places[number % 2].admit_call()).collect();
+        assert_eq!(calls.len(), CALLS_MAX);
+        let again = calls[0].again();
+        assert!(places.iter().all(|place| place.admit_call().is_none()));
+        calls.pop();
+        assert!(places[0].admit_call().is_some(), "another hold of a call does not count");
+        drop((calls, again));
+        assert!(places.iter().all(|place| !place.has_calls()));
     }
 }

@@ -25,7 +25,9 @@ pub struct MemoryLimits {
     pub small: usize,
     /// Other messages under way. Default: 48 MiB.
     pub large: usize,
-    /// Messages that wait for memory, at most, for each of the two. Default: 16 MiB.
+    /// Decoded operations of large transactions under way. Default: 32 MiB.
+    pub operations: usize,
+    /// Messages that wait for memory, at most, for each of these. Default: 16 MiB.
     pub waiting: usize,
     /// Stored versions that answers keep alive. Default: 0.
     pub pinned: usize,
@@ -33,7 +35,7 @@ pub struct MemoryLimits {
 
 impl Default for MemoryLimits {
     fn default() -> Self {
-        Self { small: 16 << 20, large: 48 << 20, waiting: 16 << 20, pinned: 0 }
+        Self { small: 16 << 20, large: 48 << 20, operations: 32 << 20, waiting: 16 << 20, pinned: 0 }
     }
 }
 
@@ -48,19 +50,24 @@ pub(super) struct Memory {
     /// For further small requests, so that they never wait for large ones.
     small: Arc<Capacity>,
     large: Arc<Capacity>,
+    /// For the operations of transactions, which take more memory than their bytes in a message.
+    operations: Arc<Capacity>,
     /// For answers, most of which keep stored versions alive.
     answers: Arc<Capacity>,
+    answers_bytes: usize,
 }
 
 impl Memory {
     pub(super) fn new(limits: MemoryLimits) -> Self {
-        let MemoryLimits { small, large, waiting, pinned } = limits;
+        let MemoryLimits { small, large, operations, waiting, pinned } = limits;
         Self {
             counted: Arc::default(),
             counted_max: small / 2,
             small: Capacity::new(small / 2, waiting),
             large: Capacity::new(large, waiting),
+            operations: Capacity::new(operations, waiting),
             answers: Capacity::new(pinned, waiting),
+            answers_bytes: pinned,
         }
     }
 
@@ -82,6 +89,33 @@ impl Memory {
             Ok(Ok(reserved)) => Ok(RequestMemory::Reserved(reserved)),
             Ok(Err(_)) | Err(_) => Err(Refusal::TooManyRequests.into()),
         }
+    }
+
+    /// Memory for a small request, if there is some at this moment.
+    #[cfg(test)]
+    pub(super) fn count_request(&self, length: usize) -> Option<RequestMemory> {
+        Counted::take(&self.counted, self.counted_max, length).map(RequestMemory::Counted)
+    }
+
+    /// Reserves memory for the decoded operations of a transaction. The transaction holds memory for its message already,
+    /// and those that hold memory for operations wait for no more of it.
+    ///
+    /// # Errors
+    /// Returns an error if there is none for some time. The text is that of etcd when it has too many requests.
+    pub(super) async fn reserve_operations(
+        &self,
+        connection: ConnectionNumber,
+        bytes: usize,
+    ) -> Result<Reserved, Status> {
+        match tokio::time::timeout(RESERVE_TIMEOUT, self.operations.reserve(connection, bytes)).await {
+            Ok(Ok(reserved)) => Ok(reserved),
+            Ok(Err(_)) | Err(_) => Err(Refusal::TooManyRequests.into()),
+        }
+    }
+
+    /// Maximum size of an answer in bytes: the one of a message, or all memory for answers if that is less.
+    pub(super) fn answer_bytes_max(&self) -> usize {
+        self.answers_bytes.min(i32::MAX as usize)
     }
 
     /// Reserves memory for an answer; `None` if there is none for some time.

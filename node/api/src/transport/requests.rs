@@ -9,6 +9,7 @@ use h2::RecvStream;
 use http::HeaderValue;
 use tonic::{Code, Status};
 
+use super::capacity::Reserved;
 use super::connections::OpenCall;
 use super::memory::RequestMemory;
 use crate::grpc::FRAME_HEADER_BYTES;
@@ -39,6 +40,49 @@ impl Source for RecvStream {
     }
 }
 
+/// A message of a call.
+pub(crate) struct Received {
+    /// The message, without its frame.
+    pub(crate) message: Bytes,
+    pub(crate) memory: MessageMemory,
+}
+
+/// The memory that a call holds for its message, and the way to more of it.
+#[derive(Debug)]
+pub(crate) struct MessageMemory {
+    call: OpenCall,
+    _message: RequestMemory,
+}
+
+impl MessageMemory {
+    /// Reserves memory for the decoded operations of the message.
+    ///
+    /// # Errors
+    /// Returns an error if there is none for some time.
+    pub(crate) async fn reserve_operations(&self, bytes: usize) -> Result<Reserved, Status> {
+        self.call.memory().reserve_operations(self.call.connection(), bytes).await
+    }
+
+    /// Reserves memory for an answer that keeps stored versions alive; `None` if there is none for some time.
+    pub(crate) async fn reserve_answer(&self, bytes: usize) -> Option<Reserved> {
+        self.call.memory().reserve_answer(self.call.connection(), bytes).await
+    }
+
+    /// The memory of a call of its own port, which has so much for answers.
+    #[cfg(test)]
+    pub(crate) fn of_port(answers: usize) -> Self {
+        let connections = super::connections::Connections::new(1, answers);
+        let call = connections.admit().expect("there is a place").call();
+        let counted = call.memory().count_request(0).expect("there is memory");
+        Self { call, _message: counted }
+    }
+
+    /// Maximum size of an answer, in bytes.
+    pub(crate) fn answer_bytes_max(&self) -> usize {
+        self.call.memory().answer_bytes_max()
+    }
+}
+
 /// The messages of one call from its client.
 pub(crate) struct Requests<S = RecvStream> {
     source: S,
@@ -56,11 +100,7 @@ impl<S: Source> Requests<S> {
     /// # Errors
     /// Returns an error if the message is too large, compressed, incomplete or too slow, if there is no memory for it,
     /// or if the call sends a second message.
-    pub(crate) async fn only(
-        mut self,
-        encoding: Option<&HeaderValue>,
-        bytes_max: usize,
-    ) -> Result<(Bytes, RequestMemory), Status> {
+    pub(crate) async fn only(mut self, encoding: Option<&HeaderValue>, bytes_max: usize) -> Result<Received, Status> {
         let first = self.first().await?;
         let length = message_length(encoding, &first, bytes_max)?;
         let reserved = self.call.memory().reserve_request(self.call.connection(), length).await?;
@@ -72,7 +112,7 @@ impl<S: Source> Requests<S> {
             return Err(Status::internal("the request has more than one message"));
         }
         message.advance(FRAME_HEADER_BYTES);
-        Ok((message, reserved))
+        Ok(Received { message, memory: MessageMemory { call: self.call, _message: reserved } })
     }
 
     /// Receives the header of a message, and what arrives with it.
@@ -174,7 +214,7 @@ mod tests {
         let pieces = pieces.iter().map(|piece| Bytes::copy_from_slice(piece)).collect();
         let encoding = encoding.map(HeaderValue::from_static);
         let requests = Requests::new(Pieces(pieces), Connections::new(1, 0).admit().expect("a place").call());
-        requests.only(encoding.as_ref(), 10).await.map(|(message, _)| message)
+        requests.only(encoding.as_ref(), 10).await.map(|received| received.message)
     }
 
     async fn received(pieces: &[&[u8]]) -> Result<Bytes, Status> {

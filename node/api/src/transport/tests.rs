@@ -10,7 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures::{FutureExt, StreamExt, stream};
 use h2::client::{Builder, ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -25,6 +25,7 @@ use crate::grpc::frame;
 use crate::header::Header;
 
 mod authority;
+mod flood;
 mod memory;
 mod raw;
 
@@ -40,9 +41,9 @@ struct Served {
 }
 
 impl Calls for Served {
-    async fn call(&self, path: &str, _: HeaderMap, requests: Requests) -> Result<Answer, Status> {
-        let (message, _memory) = requests.only(None, 2 * MIB).await?;
-        match path {
+    async fn call(&self, head: Parts, requests: Requests) -> Result<Answer, Status> {
+        let Received { message, memory: _memory } = requests.only(None, 2 * MIB).await?;
+        match head.uri.path() {
             "/echo" => frame(message.len(), |out| out.put_slice(&message)).map(Framed::Whole).map(Answer::One),
             "/large" => Ok(Answer::One(Framed::Whole(vec![0; 2 * MIB].into()))),
             "/watch" => Ok(Answer::Many(Box::pin(watched()), None)),

@@ -11,9 +11,8 @@ use crate::reply::Waiter;
 
 /// Maximum number of commands under way. A command is under way from its admission until its answer.
 const REQUESTS_MAX: usize = 16_384;
-/// Maximum number of bytes of all commands under way. A command counts with the bytes that the quota charges for it, or with
-/// those of the message that it keeps in memory, whichever are more: deletions and comparisons cost the quota nothing.
-/// [`Admission::limit`] changes it.
+/// Maximum number of bytes of all commands under way: what the quota counts, or what their requests take, if that is more.
+/// A comparison, a range or a delete counts nothing in the quota.
 const BYTES_MAX: usize = 64 << 20;
 
 /// Maximum number of bytes of one command. If an entry is almost full and a command of this size is added, the entry
@@ -51,14 +50,14 @@ impl Admission {
         self.bytes_max.store(bytes_max, Ordering::Relaxed);
     }
 
-    /// Admits a command, which keeps `message_bytes` in memory, if the limits allow it.
+    /// Admits a command if the limits allow it. `held` is the memory of its request in bytes, which the command keeps alive.
     pub(crate) fn admit(
         &self,
         command: Command,
-        message_bytes: usize,
+        held: usize,
         waiter: Waiter<Result<Committed, ProposeError>>,
     ) -> Result<Proposal, ProposeError> {
-        let bytes = usize::try_from(command.cost_bytes()).unwrap_or(usize::MAX).max(message_bytes);
+        let bytes = usize::try_from(command.cost_bytes()).unwrap_or(usize::MAX).max(held);
         if bytes > COMMAND_BYTES_MAX {
             return Err(ProposeError::TooLarge { bytes, limit: COMMAND_BYTES_MAX });
         }
@@ -88,25 +87,30 @@ impl Admission {
 
 #[cfg(test)]
 mod tests {
-    use mvcc::DeleteRange;
+    use mvcc::{DeleteRange, Put};
     use tokio::sync::oneshot;
 
     use super::*;
     use crate::reply::ReplyLaneId;
 
-    /// The quota charges nothing for a deletion, however long its key is. Its caller may be gone before it is proposed.
+    fn admit(admission: &Admission, command: &Command, held: usize) -> Result<Proposal, ProposeError> {
+        let waiter = Waiter { reply: oneshot::channel().0, lane: ReplyLaneId(0) };
+        admission.admit(command.clone(), held, waiter)
+    }
+
+    /// The quota counts nothing for a delete, but the command keeps the bytes of its request alive.
     #[test]
-    fn a_command_counts_with_the_message_that_it_keeps() {
-        const MESSAGE_BYTES: usize = 1 << 20;
+    fn commands_count_as_large_as_their_requests() {
+        const REQUEST_BYTES: usize = 1 << 20;
         let admission = Admission::default();
-        let admit = || {
-            let (reply, _) = oneshot::channel();
-            let command = Command::DeleteRange(DeleteRange { key: vec![0; 100].into(), ..DeleteRange::default() });
-            admission.admit(command, MESSAGE_BYTES, Waiter { reply, lane: ReplyLaneId(0) })
-        };
-        let admitted: Vec<_> = std::iter::from_fn(|| admit().ok()).take(1_000).collect();
-        assert_eq!(admitted.len(), BYTES_MAX / MESSAGE_BYTES);
-        admitted.iter().for_each(|proposal| admission.release(1, proposal.bytes));
-        assert!(admit().is_ok());
+        let delete = Command::DeleteRange(DeleteRange { key: "k".into(), ..DeleteRange::default() });
+        let admitted = (0..).take_while(|_| admit(&admission, &delete, REQUEST_BYTES).is_ok()).count();
+        assert_eq!(admitted, BYTES_MAX / REQUEST_BYTES);
+        assert_eq!(admit(&admission, &delete, 1).err(), Some(ProposeError::Overloaded));
+        admission.release(admitted, admitted * REQUEST_BYTES);
+
+        let put = Command::Put(Put { key: "k".into(), value: vec![7; REQUEST_BYTES].into(), ..Put::default() });
+        let admitted = admit(&admission, &put, 1).expect("nothing else is under way");
+        assert!(admitted.bytes > REQUEST_BYTES, "the quota counts more than the request takes");
     }
 }

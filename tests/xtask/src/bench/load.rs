@@ -128,7 +128,7 @@ pub(super) const LOADS: &[Load] = &[
 
 /// Key that the get loads read. It is written before they run. They cannot read the keys of the put loads: the first of
 /// those keys consists of 32 zero bytes, which a command-line argument cannot contain.
-const KEY: &str = "benchmark-key-of-thirty-two-byte";
+pub(super) const KEY: &str = "benchmark-key-of-thirty-two-byte";
 
 /// Figures of raft-node or etcd in one round of one load.
 #[derive(Clone, Copy, Debug)]
@@ -199,7 +199,7 @@ fn summary(printed: &str) -> Option<(f64, f64, f64)> {
 }
 
 /// Parses the number that follows `what`.
-fn find(printed: &str, what: &str) -> Option<f64> {
+pub(super) fn find(printed: &str, what: &str) -> Option<f64> {
     let rest = &printed[printed.find(what)? + what.len()..];
     rest.split_whitespace().next()?.parse().ok()
 }

@@ -155,7 +155,7 @@ impl Servers {
 
     /// Creates an etcdctl command with long timeouts. etcdctl's default timeouts of two and five seconds may be too
     /// short directly after a load.
-    fn patient_etcdctl(&self) -> Command {
+    pub(super) fn patient_etcdctl(&self) -> Command {
         let mut command = Command::new(&self.etcdctl);
         command.args(["--dial-timeout=60s", "--command-timeout=60s"]);
         command

@@ -1,5 +1,6 @@
 //! Tests of requests whose `:authority` is no host and port, on whole connections. Owns the table of such authorities.
 
+use http::HeaderMap;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 
 use super::*;
