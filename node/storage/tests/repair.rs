@@ -21,6 +21,9 @@ use storage::{Damage, DamageKind, LogFormat, LogRepair, OpenError, Storage, Stor
 /// Term of the leader whose log is fetched.
 const LEADER: Term = Term(1_000);
 
+/// Number of outcomes that are tried for each crash.
+const LOSSES: u64 = 8;
+
 /// What a repair did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Seen {
@@ -140,22 +143,26 @@ fn a_repair_that_crashes_at_any_operation_can_be_repeated() {
             let Some(damage) = damage_of(&copy, 76) else { continue };
             for stop in 1.. {
                 let context = format!("{format:?}, seed {seed}, {what}, operation {stop}");
-                let copy = copy.fork();
-                copy.stop_after(stop);
-                let ended = repair(&copy, format, &model, damage.clone());
-                if ended.is_ok() && !copy.has_stopped() {
+                let stopped = copy.fork();
+                stopped.stop_after(stop);
+                let ended = repair(&stopped, format, &model, damage.clone());
+                if ended.is_ok() && !stopped.has_stopped() {
                     break;
                 }
-                crashes += 1;
-                if stop % 2 == 0 {
-                    copy.kill()
-                } else {
-                    copy.lose_power(stop)
+                // What survives of unsynced writes differs between seeds; the last one kills the process only.
+                for loss in 0..LOSSES {
+                    let copy = stopped.fork();
+                    if loss + 1 == LOSSES {
+                        copy.kill()
+                    } else {
+                        copy.lose_power(stop * LOSSES + loss)
+                    }
+                    crashes += 1;
+                    if let Some(again) = damage_of(&copy, 90) {
+                        repair(&copy, format, &model, again).unwrap_or_else(|error| panic!("{context}: {error}"));
+                    }
+                    check(&copy, &model, &context);
                 }
-                if let Some(again) = damage_of(&copy, 90) {
-                    repair(&copy, format, &model, again).unwrap_or_else(|error| panic!("{context}: {error}"));
-                }
-                check(&copy, &model, &context);
             }
         }
     }
