@@ -3,10 +3,12 @@
 
 mod cluster;
 mod until;
+mod volume;
 mod writer;
 
 mod addresses;
 mod descriptors;
+mod disk_space;
 mod failover;
 mod lifecycle;
 mod local;
