@@ -21,6 +21,7 @@ use tonic::{Request, Status};
 
 use crate::program;
 use crate::until::{in_time, until};
+use crate::volume;
 
 pub(crate) const TOKEN: &str = "token of the tests";
 pub(crate) const CLUSTER: &str = "000102030405060708090a0b0c0d0e0f";
@@ -39,6 +40,8 @@ pub(crate) struct Member {
     flags: Vec<String>,
     /// Limit of file descriptors; `None`: that of the test.
     descriptors: Option<u32>,
+    /// Size in MiB of the volume of its own on which the member runs; `None`: its directory is in that of the test.
+    volume: Option<u64>,
     child: Option<Child>,
 }
 
@@ -65,15 +68,16 @@ impl Member {
 
     /// The command that runs the member.
     fn command(&self) -> Command {
-        let mut command = match self.descriptors {
-            Some(limit) => {
+        let mut command = match (self.descriptors, self.volume) {
+            (Some(limit), _) => {
                 let mut shell = Command::new("sh");
                 shell.args(["-c", &format!("ulimit -n {limit} && exec \"$@\""), "sh"]).arg(&self.program);
                 shell
             }
-            None => Command::new(&self.program),
+            (None, Some(mib)) => volume::command(&self.dir, mib, &self.program),
+            (None, None) => Command::new(&self.program),
         };
-        command.args(["run", "--name", &self.name]).arg("--data-dir").arg(&self.dir);
+        command.args(["run", "--name", &self.name]).arg("--data-dir").arg(self.data_dir());
         for (flag, port) in [("--client-addr", 2379), ("--peer-addr", 2380), ("--http-addr", 2381)] {
             command.arg(flag).arg(format!("{}:{port}", self.address));
         }
@@ -86,6 +90,17 @@ impl Member {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.with_extension("log"));
         self.child = Some(self.command().stderr(log.unwrap()).spawn().unwrap());
         until(&format!("{} answers", self.name), async || self.describe().await.ok()).await
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        // The member creates its directory, which is below the root of its volume.
+        if self.volume.is_some() { self.dir.join("data") } else { self.dir.clone() }
+    }
+
+    /// Changes the size in MiB of the volume of the running member.
+    pub(crate) fn resize(&self, mib: u64) {
+        let id = self.child.as_ref().and_then(Child::id).expect("it runs");
+        volume::resize(&self.dir, id, mib);
     }
 
     /// Runs the process until it exits. Returns its exit code and its standard error.
@@ -244,6 +259,7 @@ pub(crate) struct Cluster {
     pub(crate) program: PathBuf,
     flags: Vec<String>,
     descriptors: Option<u32>,
+    volume: Option<u64>,
 }
 
 impl Cluster {
@@ -255,12 +271,18 @@ impl Cluster {
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).unwrap();
         let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
-        Self { members: Vec::new(), dir, program: program(), flags, descriptors: None }
+        Self { members: Vec::new(), dir, program: program(), flags, descriptors: None, volume: None }
     }
 
     /// Members that are added may open at most this number of files and connections.
     pub(crate) fn limited_to(mut self, descriptors: u32) -> Self {
         self.descriptors = Some(descriptors);
+        self
+    }
+
+    /// Each member that is added runs on a volume of its own, of this size in MiB. The volume lasts as long as the process.
+    pub(crate) fn on_volumes(mut self, mib: u64) -> Self {
+        self.volume = Some(mib);
         self
     }
 
@@ -289,7 +311,8 @@ impl Cluster {
         let name = format!("m-{}", self.members.len() + 1);
         let dir = self.dir.join(&name);
         let (address, program, flags) = (own_address(), self.program.clone(), self.flags.clone());
-        let mut member = Member { name, dir, address, program, flags, descriptors: self.descriptors, child: None };
+        let (descriptors, volume) = (self.descriptors, self.volume);
+        let mut member = Member { name, dir, address, program, flags, descriptors, volume, child: None };
         member.start().await;
         self.members.push(member);
         self.members.len() - 1

@@ -4,10 +4,12 @@
 
 mod cluster;
 mod until;
+mod volume;
 mod writer;
 
 mod addresses;
 mod descriptors;
+mod disk_space;
 mod failover;
 mod hashes;
 mod heavy;

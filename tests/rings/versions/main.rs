@@ -13,6 +13,9 @@ mod cluster;
 #[path = "../../../node/tests/processes/until.rs"]
 #[allow(dead_code, reason = "the tests of the present program use the rest")]
 mod until;
+#[path = "../../../node/tests/processes/volume.rs"]
+#[allow(dead_code, reason = "the tests of the present program use it")]
+mod volume;
 
 mod pair;
 mod writes;

@@ -32,7 +32,7 @@ pub fn try_case(case: u64) -> Checked {
     let leads = |cluster: &CoreCluster| only_leader(cluster).is_some() && cluster.invariants.committed().0 > 3;
     until(&mut cluster, election * 10, "a fresh cluster elects a leader", leads, |_| "no member leads".to_owned())?;
     cluster.run_for(election)?;
-    let standing = if case / 3 % 2 == 0 { Standing::Below } else { Standing::Exhausted };
+    let standing = if (case / 3).is_multiple_of(2) { Standing::Below } else { Standing::Exhausted };
     match case % 3 {
         0 => few_are_short(&mut cluster, election, standing),
         1 => all_are_short(&mut cluster, election, standing),
