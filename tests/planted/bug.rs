@@ -1,5 +1,5 @@
 //! What a planted bug is: pieces of text that are replaced in a crate's sources. In the new text, `PLANTED` stands for the
-//! condition that the bug is switched on. Does not own the lists of bugs (`*/src/bugs.rs`).
+//! condition that the bug is switched on. Does not own the lists of bugs (the files `bugs.rs`).
 
 /// A bug that can be planted.
 #[derive(Clone, Copy, Debug)]

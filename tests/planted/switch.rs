@@ -1,5 +1,5 @@
 //! The switch of the planted bugs of one list. Each thread has its own switch; a simulated member or operator has no
-//! threads, so one run is under one switch. Does not own the bugs (`*/src/bugs.rs`).
+//! threads, so one run is under one switch. Does not own the bugs (the files `bugs.rs`).
 
 use std::cell::Cell;
 

@@ -16,6 +16,7 @@ mod level;
 mod outputs;
 mod snapshots;
 mod space;
+mod space_watch;
 
 pub(crate) use report::Reporter;
 pub(crate) use run::Parts;

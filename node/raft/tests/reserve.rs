@@ -65,7 +65,7 @@ fn a_follower_says_beside_each_answer_that_it_is_below_its_reserve() {
     let answer = Body::HeartbeatReply { round: 1 };
     assert_eq!(sent_to(&solo.receives(2, 1, heartbeat(0, 1)), 2), [answer], "above: nothing is said");
     let below = Body::Standing(Standing::Below);
-    assert_eq!(sent_to(&stand(&mut solo, Standing::Below), 2), [below.clone()], "at once");
+    assert_eq!(sent_to(&stand(&mut solo, Standing::Below), 2), std::slice::from_ref(&below), "at once");
     assert_eq!(sent_to(&stand(&mut solo, Standing::Below), 2), [], "it did not change");
     for round in 2..5 {
         let answer = Body::HeartbeatReply { round };

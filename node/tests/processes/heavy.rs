@@ -114,7 +114,8 @@ async fn a_neighbour_of_heavy_reads_does_not_wait_for_them() {
     for (at, what) in ["a hash", "an order by value"].into_iter().enumerate() {
         let mut gaps: Vec<Duration> = rounds.iter().map(|round| round[at].0).collect();
         let mut times: Vec<Duration> = rounds.iter().map(|round| round[at].1).collect();
-        (gaps.sort_unstable(), times.sort_unstable());
+        gaps.sort_unstable();
+        times.sort_unstable();
         assert!(gaps[1] < times[1] / 2, "a neighbour of {what} waits {gaps:?}, and it takes {times:?}");
     }
 }

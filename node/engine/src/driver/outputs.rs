@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use raft::{DropReason, Now, Output, ProposalId, Role};
+use raft::{DropReason, HardState, IoId, MemberId, Now, Output, ProposalId, Role, SnapshotMeta};
 
 use super::run::{Driver, Ended, RETRY_DELAY};
 use crate::apply::ApplyJob;
@@ -29,18 +29,7 @@ impl Driver {
                 self.sends.extend(message.map(|message| (to, message)));
             }
             Output::SendSnapshot { to, term, at_least } => self.send_snapshot(now, to, term, at_least),
-            Output::InstallSnapshot { io, from, hard_state, meta } => {
-                tracing::info!(index = %meta.last.index, %from, "installing a snapshot");
-                // The snapshot may contain commands that were proposed on this member. This member will never learn their
-                // results.
-                let unanswered = self.pending.take_all();
-                self.answer(unanswered, ProposeError::TimedOut);
-                let installed = InstalledSignal::default();
-                self.snapshots.installed(meta.last.index, self.shared.log_bytes.load(Ordering::Relaxed));
-                self.sent_to_apply = meta.last.index;
-                self.apply.push(ApplyJob::Install { meta: meta.clone(), installed: installed.clone() });
-                self.log_jobs.push(LogJob::Install { io, from, hard_state, meta, installed });
-            }
+            Output::InstallSnapshot { io, from, hard_state, meta } => self.install(io, from, hard_state, meta),
             Output::DiscardSnapshot { from, last } => {
                 tracing::info!(%last, %from, "discarding an unused received snapshot");
                 self.log_jobs.push(LogJob::Discard { last });
@@ -93,8 +82,20 @@ impl Driver {
         }
     }
 
-    /// Proposes dropped commands again, unless the leader was overloaded or lacks space. Proposing again is safe because a dropped proposal is
-    /// never applied.
+    fn install(&mut self, io: IoId, from: MemberId, hard_state: Option<HardState>, meta: SnapshotMeta) {
+        tracing::info!(index = %meta.last.index, %from, "installing a snapshot");
+        // The snapshot may contain commands that were proposed on this member. This member will never learn their results.
+        let unanswered = self.pending.take_all();
+        self.answer(unanswered, ProposeError::TimedOut);
+        let installed = InstalledSignal::default();
+        self.snapshots.installed(meta.last.index, self.shared.log_bytes.load(Ordering::Relaxed));
+        self.sent_to_apply = meta.last.index;
+        self.apply.push(ApplyJob::Install { meta: meta.clone(), installed: installed.clone() });
+        self.log_jobs.push(LogJob::Install { io, from, hard_state, meta, installed });
+    }
+
+    /// Proposes dropped commands again, unless the leader was overloaded or lacks space. Proposing again is safe because a
+    /// dropped proposal is never applied.
     fn dropped(&mut self, now: Now, proposal: ProposalId, reason: DropReason) {
         let Some(batch) = self.pending.take_proposal(proposal) else { return };
         match reason {

@@ -11,7 +11,7 @@ use raft::{Index, MemberId, Message, Now, ProposalId, ProposeRefusal as RaftRefu
 use super::calls::PendingCalls;
 use super::report::{KnownConfigurations, Reporter};
 use super::snapshot_schedule::SnapshotSchedule;
-use super::space::SpaceWatch;
+use super::space_watch::SpaceWatch;
 use crate::apply::ApplyQueue;
 use crate::clock::Clock;
 use crate::error::{ProposeError, ReadError};

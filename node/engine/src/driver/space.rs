@@ -1,6 +1,6 @@
-//! Owns when the volume is measured, and what the driver does with a measurement: it informs the core, saves space, takes snapshots
-//! early while space is short, and answers commands for which no quorum has space. Does not own the limits (`crate::space`) or the
-//! rules that follow (`raft`).
+//! Owns what the driver does with a measurement of the volume: it informs the core, saves space, takes snapshots early while space is
+//! short, and answers commands for which no quorum has space. Does not own when the volume is measured (`space_watch.rs`), the limits
+//! (`crate::space`) or the rules that follow (`raft`).
 
 use std::io;
 use std::time::Duration;
@@ -9,43 +9,12 @@ use raft::{Now, Standing};
 use storage::MemberSpace;
 
 use super::run::Driver;
+use super::space_watch::INTERVAL;
 use crate::error::ProposeError;
 use crate::log_thread::LogJob;
 use crate::propose::pending::Batch;
 use crate::space::SpaceJudgement;
 use crate::status::Space;
-
-/// Interval between two measurements of the volume.
-const INTERVAL: Duration = Duration::from_secs(1);
-
-/// The volume as the driver knows it.
-#[derive(Debug, Default)]
-pub(super) struct SpaceWatch {
-    judgement: SpaceJudgement,
-    /// Time of the next measurement.
-    due: Duration,
-    /// Whether the log thread has a measurement to do.
-    is_asked: bool,
-    /// Whether the last measurement failed.
-    is_failing: bool,
-}
-
-impl SpaceWatch {
-    /// Time at which a measurement is due even if no event arrives.
-    pub(super) fn deadline(&self) -> Option<Duration> {
-        (!self.is_asked).then_some(self.due)
-    }
-
-    /// Whether the member is below its reserve.
-    pub(super) fn is_short(&self) -> bool {
-        self.judgement.standing < Standing::Above
-    }
-
-    /// Makes a measurement due.
-    pub(super) fn hasten(&mut self) {
-        self.due = Duration::ZERO;
-    }
-}
 
 impl Driver {
     pub(super) fn measure_if_due(&mut self, now: Duration) {
