@@ -41,7 +41,7 @@ impl Formats {
 }
 
 /// First level at which members send `Standing` and refuse proposals for lack of space.
-const SPACE: FeatureLevel = FeatureLevel(2);
+pub(crate) const SPACE: FeatureLevel = FeatureLevel(2);
 
 /// Returns the message that is sent at a level in place of `message`; `None` if nothing is sent. A member that is older
 /// than the level would skip a message of a kind that it does not know, and refuse a whole frame with a reason that it does

@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// The hash at the latest compaction, once it was computed. The lock is held while it is computed.
 #[derive(Debug, Default)]
-pub(super) struct Hashes(Mutex<Option<(Revision, u32)>>);
+pub(super) struct Hashes(Arc<Mutex<Option<(Revision, u32)>>>);
 
 impl Peers {
     /// Computes the hash of this member's keyspace at the compaction mark `mark`, off the threads of runtimes.
@@ -30,7 +30,7 @@ impl Peers {
     /// # Errors
     /// Returns UNAVAILABLE if this mark is not applied yet, and OUT_OF_RANGE if a later one is.
     pub(crate) async fn own_hash(&self, mark: Revision) -> Result<u32, Status> {
-        let mut known = self.hashes.0.lock().await;
+        let mut known = Arc::clone(&self.hashes.0).lock_owned().await;
         if let Some((at, hash)) = *known
             && at == mark
         {
@@ -44,11 +44,16 @@ impl Peers {
         if held > mark {
             return Err(Status::out_of_range("a later compaction is applied"));
         }
-        let computed = tokio::task::spawn_blocking(move || published.view.hash_kv(mark.0)).await;
-        let result = computed.map_err(|reason| Status::internal(reason.to_string()))?;
-        let hash = result.map_err(|reason| Status::internal(reason.to_string()))?.hash;
-        *known = Some((mark, hash));
-        Ok(hash)
+        // Goes on if the caller gives up, so that the next caller does not begin another one meanwhile.
+        let computed = tokio::task::spawn_blocking(move || {
+            let hash = published.view.hash_kv(mark.0).map(|hashed| hashed.hash);
+            if let Ok(hash) = hash {
+                *known = Some((mark, hash));
+            }
+            hash
+        });
+        let hash = computed.await.map_err(|reason| Status::internal(reason.to_string()))?;
+        hash.map_err(|reason| Status::internal(reason.to_string()))
     }
 
     /// Returns the hashes of the members of a configuration at a compaction mark, this member's included. A member that does not answer

@@ -11,8 +11,8 @@ use tonic::{Code, Status};
 use crate::cluster::{Cluster, Member, with_token};
 use crate::until::until;
 
-/// A volume that is never short of space, in MiB. A tmpfs takes memory only for what it holds.
-const LARGE: u64 = 2_000;
+/// A volume that is never short of space, in MiB, with segments of 64 MiB. A tmpfs takes memory only for what it holds.
+const LARGE: u64 = 5_000;
 /// A volume on which less than the reserve is free: two segments take 128 MiB.
 const BELOW: u64 = 110;
 /// A volume on which less than one segment of 64 MiB is free.

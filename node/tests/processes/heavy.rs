@@ -171,7 +171,7 @@ async fn a_transaction_with_too_many_operations_is_refused_before_it_is_decoded(
     assert!(more < 32 << 20, "{more} bytes");
 }
 
-async fn resident_bytes(member: &Member) -> usize {
+pub(crate) async fn resident_bytes(member: &Member) -> usize {
     memory(member, "VmRSS:").await
 }
 

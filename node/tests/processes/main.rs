@@ -20,6 +20,7 @@ mod memory;
 mod panics;
 mod repair;
 mod strangers;
+mod streams;
 
 /// Path of the program that members run.
 fn program() -> std::path::PathBuf {

@@ -150,7 +150,7 @@ impl Driver {
     }
 
     /// Lets the log and new entries continue in the formats of the level that is applied.
-    pub(super) fn follow_level(&mut self) {
+    pub(super) fn follow_level(&mut self, now: Now) {
         let level = self.published.view.level();
         if level > self.level {
             tracing::info!(%level, "the cluster's feature level");
@@ -158,6 +158,7 @@ impl Driver {
             let formats = Formats::of(level);
             self.log_jobs.push(LogJob::Format(formats.log));
             self.batcher.build_as(formats.batch);
+            self.tell_standing(now);
         }
     }
 }

@@ -244,7 +244,7 @@ impl Driver {
         self.snapshot_if_due(now);
         self.execute_outputs(now);
         self.answer_controls(now);
-        self.follow_level();
+        self.follow_level(now);
         self.measure_if_due(now.monotonic);
         if self.configurations.refresh(&self.raft) {
             self.peers.configure(Arc::clone(&self.configurations.in_force.0));

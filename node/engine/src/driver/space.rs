@@ -11,6 +11,7 @@ use storage::MemberSpace;
 use super::run::Driver;
 use super::space_watch::INTERVAL;
 use crate::error::ProposeError;
+use crate::level;
 use crate::log_thread::LogJob;
 use crate::propose::pending::Batch;
 use crate::space::SpaceJudgement;
@@ -54,11 +55,24 @@ impl Driver {
                     "the volume is below its reserve: compact and delete, or enlarge it ({standing:?})"
                 ),
             }
-            self.raft.set_standing(now, standing);
+            self.tell_standing(now);
+        }
+        if self.space.judgement.saves && !before.saves {
+            // What is kept for older snapshots alone may go now, also after a restart, which knows no purge.
+            let first_kept = self.raft.snapshot_taken(self.snapshots.newest);
+            self.log_jobs.push(LogJob::Purge { first_kept });
         }
         if standing < Standing::Above && self.published.applied > self.snapshots.newest && self.knows_configuration() {
             // A snapshot lets the log before it be removed. The time between two snapshots stays limited.
-            self.snapshots.due = true;
+            self.snapshots.asked = true;
+        }
+    }
+
+    /// Informs the core of the standing, if members may tell each other theirs. Otherwise a leader would take all others for
+    /// members above their reserve, and leadership would move in circles while all of them are short of space.
+    pub(super) fn tell_standing(&mut self, now: Now) {
+        if self.level >= level::SPACE {
+            self.raft.set_standing(now, self.space.judgement.standing);
         }
     }
 

@@ -133,6 +133,19 @@ fn the_log_may_be_as_long_as_the_snapshot_but_no_longer_than_the_bound() {
     assert!(alone.snapshot() >= Index(before.0 + 2 * 170), "{before}, then {}", alone.snapshot());
 }
 
+/// Then only a snapshot makes space, because the log before it may go. The reserve is two segments of 64 MiB and the content.
+#[test]
+fn a_member_below_its_reserve_begins_one_whatever_the_length_of_the_log() {
+    let mut alone = Alone::start(MemoryDisk::new(), BYTES);
+    assert_eq!(alone.put("a", 10), 0, "15 KiB");
+    alone.disk.limit_bytes(Some(alone.disk.used_bytes() + (100 << 20)));
+    assert!(alone.put("b", 10) > 0, "100 MiB are free");
+    alone.rest();
+    alone.disk.limit_bytes(None);
+    alone.put("c", 3);
+    assert_eq!(alone.put("d", 10), 0, "there is space again");
+}
+
 /// A start knows the length of the log to within 256 KiB.
 #[test]
 fn the_log_before_a_restart_counts() {

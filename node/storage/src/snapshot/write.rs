@@ -72,9 +72,8 @@ impl Draft {
         self.unsynced += bytes.len() as u64;
         if self.unsynced >= SYNC_BYTES {
             self.sync()?;
-            self.leave_space_to_the_log()?;
         }
-        Ok(())
+        self.leave_space_to_the_log()
     }
 
     /// Gives up a snapshot of this member's own state before it takes the last space from the log, which deletions need.

@@ -54,6 +54,6 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     members("ReadDoesNotWait", 20),
     members("ReadJoinsRound", 24),
     members("InstallKeepsStore", 20),
-    members("AcknowledgesBeforeWriting", 20),
+    members("AcknowledgesBeforeWriting", 84),
     members("ProposesAgain", 20),
 ];
