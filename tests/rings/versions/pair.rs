@@ -12,7 +12,7 @@ use crate::until::until;
 use crate::writes::Writes;
 
 /// Snapshots are taken and logs are purged often, so that both programs read and send what the other one wrote.
-const FLAGS: [&str; 6] = ["--snapshot-threshold", "100", "--snapshot-trailing", "10", "--snapshots-retain", "1"];
+const FLAGS: [&str; 6] = ["--snapshot-threshold", "4", "--snapshot-trailing", "10", "--snapshots-retain", "1"];
 
 /// The cluster and its clients.
 pub(crate) struct Pair {
