@@ -26,7 +26,7 @@ impl Formats {
     /// The formats of a level. For a level that this program does not support, those of the highest one that it
     /// supports.
     ///
-    /// | Level | Log | Image | Batch | Messages ([`sendable`]) |
+    /// | Level | Log | Image | Batch | Messages |
     /// |---|---|---|---|---|
     /// | 1 | version 1 | version 1 | version 1 | up to `Removed` |
     /// | 2 | version 2: batches share no page | version 2: sections | version 2: items have headers | `Standing`, refusals for lack of space |

@@ -99,7 +99,7 @@ impl LogJob {
         }
     }
 
-    /// Returns the weight in bytes of the entries that the job writes ([`Entry::weight`]).
+    /// Returns the weight in bytes of the entries that the job writes ([`raft::Entry::weight`]).
     fn bytes(&self) -> usize {
         let Self::Persist(group) = self else { return 0 };
         group.iter().flat_map(|persist| &persist.entries).map(|entry| entry.weight() as usize).sum()

@@ -131,7 +131,7 @@ impl Shared {
         self.unknown.store(Some(Arc::new((what, Instant::now()))));
     }
 
-    /// What another member has sent that this program does not know, if it was noted within [`UNKNOWN_SHOWN`] before `now`.
+    /// What another member has sent that this program does not know, if it was noted within a minute before `now`.
     /// It ends by itself, because a caller that is not authenticated may have sent it.
     #[must_use]
     pub fn unknown(&self, now: Instant) -> Option<String> {
