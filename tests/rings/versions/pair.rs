@@ -63,8 +63,14 @@ impl Pair {
 
     /// Waits until a member has applied what was committed when this was called.
     pub(crate) async fn has_caught_up(&self, place: usize) {
-        let leader = &self.cluster.members[self.cluster.leader().await];
-        let committed = until("the leader answers", async || leader.describe().await.ok()).await.commit_index;
+        // A new leader knows what is committed only once it has committed an entry of its own term, as every read that it
+        // confirms shows.
+        let committed = until("a leader confirms a read", async || {
+            let leader = &self.cluster.members[self.cluster.leader().await];
+            leader.get("any", false).await.ok()?;
+            leader.describe().await.ok()
+        });
+        let committed = committed.await.commit_index;
         let member = &self.cluster.members[place];
         until(&format!("{} has applied {committed}", member.name), async || {
             let said = member.describe().await.ok()?;
