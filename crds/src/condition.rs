@@ -146,8 +146,8 @@ words! {
         /// deletions. The member does not lead. If no quorum of voters has more, puts are refused, and the cluster is
         /// not Ready. Both end by themselves: raise `spec.storage.size`, compact the history, or delete keys.
         DiskSpaceLow,
-        /// The alarm CORRUPT is raised: the keyspace of a member differs from those of the others. Members that are in
-        /// the minority serve nothing until they have repaired themselves.
+        /// A client has raised the alarm CORRUPT, and the cluster refuses all requests until a client clears it. Members do
+        /// not raise it: one whose keyspace differs from that of a majority serves nothing and is replaced.
         MembersDisagree,
         /// A member's process exits repeatedly; see its log.
         MemberCrashing,
