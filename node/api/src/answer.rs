@@ -15,7 +15,7 @@ use crate::grpc::{self, FRAME_HEADER_BYTES, frame};
 use crate::header::Header;
 
 /// Maximum size of an answer that is encoded at once, in bytes. A larger one refers to the stored versions.
-const WHOLE_BYTES_MAX: usize = 64 << 10;
+const WHOLE_BYTES_MAX: usize = 256 << 10;
 
 /// Encodes and frames an answer.
 ///

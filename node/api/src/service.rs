@@ -1,5 +1,6 @@
 //! Owns the dispatch of requests by their path to gRPC methods and HTTP pages. Does not own connections (`transport`).
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -50,7 +51,8 @@ impl ClientService {
     async fn answer(&self, method: Method, metadata: Metadata, requests: Requests) -> Result<Answer, Status> {
         let given = metadata.timeout;
         let until = given.map(|given| Instant::now() + given);
-        match timeout::within(given, self.dispatch(method, metadata, requests)).await? {
+        let called = pin!(self.dispatch(method, metadata, requests));
+        match timeout::within(given, called).await? {
             // The time of a stream includes its messages.
             Answer::Many(messages, _) => Ok(Answer::Many(messages, until)),
             one @ Answer::One(_) => Ok(one),

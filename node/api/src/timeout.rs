@@ -1,7 +1,7 @@
 //! Limits on the time of a call. Owns the header `grpc-timeout`, and the slowest pace of a message that arrives or is
 //! sent. Does not own the limits of the engine, such as the one of a commit.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -60,13 +60,14 @@ fn parse(text: &str) -> Result<Duration, Malformed<'_>> {
     Ok(of(number))
 }
 
-/// Runs a call for at most the time that its client gives it. A write that was proposed meanwhile may still be applied.
+/// Runs a call for at most the time that its client gives it. A write that was proposed meanwhile may still be applied. The
+/// call is borrowed, because a function that takes a future keeps room for it twice.
 ///
 /// # Errors
 /// Returns the error of the call, or that the time is over.
 pub(super) async fn within<T>(
     given: Option<Duration>,
-    call: impl Future<Output = Result<T, Status>>,
+    call: Pin<&mut impl Future<Output = Result<T, Status>>>,
 ) -> Result<T, Status> {
     let Some(given) = given else { return call.await };
     let done = tokio::time::timeout(given, call).await;
@@ -159,9 +160,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_call_ends_when_its_time_is_over() {
         let given = Some(Duration::from_millis(5));
-        let status = within(given, pending::<Result<(), Status>>()).await.unwrap_err();
+        let status = within(given, pin!(pending::<Result<(), Status>>())).await.unwrap_err();
         assert_eq!(status.code(), Code::DeadlineExceeded);
-        assert_eq!(within(given, ready(Ok(7))).await.unwrap(), 7);
+        assert_eq!(within(given, pin!(ready(Ok(7)))).await.unwrap(), 7);
     }
 
     #[tokio::test(start_paused = true)]

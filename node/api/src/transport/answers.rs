@@ -2,6 +2,7 @@
 //! Does not own what is answered.
 
 use std::future::{pending, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -22,7 +23,7 @@ use crate::status::Refusal;
 use crate::timeout::Pace;
 
 /// Number of bytes of one answer that wait to be written, at most.
-pub(super) const PIECE_BYTES_MAX: usize = 64 << 10;
+pub(super) const PIECE_BYTES_MAX: usize = 256 << 10;
 
 /// Size of an answer that needs no memory of its own, in bytes.
 const SMALL_BYTES_MAX: usize = 4 << 10;
@@ -61,8 +62,9 @@ impl Answers {
         Self { respond, traffic, call }
     }
 
-    /// Waits for the outcome of a call; `None` if the client cancels the call or disconnects.
-    pub(super) async fn wait<T>(&mut self, call: impl Future<Output = T>) -> Option<T> {
+    /// Waits for the outcome of a call; `None` if the client cancels the call or disconnects. The call is borrowed, because a
+    /// function that takes a future keeps room for it twice.
+    pub(super) async fn wait<T>(&mut self, call: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         wait(&mut self.respond, call).await
     }
 
@@ -73,7 +75,8 @@ impl Answers {
     pub(super) async fn grpc(mut self, answer: Result<Answer, Status>) -> Result<(), Unsent> {
         match answer {
             Ok(Answer::One(message)) => self.one(message).await,
-            Ok(Answer::Many(messages, until)) => self.many(messages, until).await,
+            // Streams are rare and need more room than other answers.
+            Ok(Answer::Many(messages, until)) => Box::pin(self.many(messages, until)).await,
             Err(status) => {
                 self.begin(grpc::refusal(&status), true)?;
                 Ok(())
@@ -82,14 +85,20 @@ impl Answers {
     }
 
     async fn one(mut self, message: Framed) -> Result<(), Unsent> {
-        let _memory = match wait(&mut self.respond, memory(&self.call, &message)).await {
-            Some(Ok(memory)) => memory,
-            Some(Err(status)) => {
-                self.begin(grpc::refusal(&status), true)?;
-                return Ok(());
-            }
-            None => return Err(Unsent::Cancelled),
-        };
+        let mut _memory = None;
+        if needs_memory(&message) {
+            let mut reserving = Box::pin(memory(&self.call, message.remaining()));
+            let reserved = wait(&mut self.respond, reserving.as_mut()).await;
+            drop(reserving);
+            _memory = match reserved {
+                Some(Ok(memory)) => Some(memory),
+                Some(Err(status)) => {
+                    self.begin(grpc::refusal(&status), true)?;
+                    return Ok(());
+                }
+                None => return Err(Unsent::Cancelled),
+            };
+        }
         let mut stream = self.begin(grpc::headers(), false)?;
         write(&mut stream, message, &self.traffic).await?;
         Ok(stream.send_trailers(grpc::trailers(None))?)
@@ -97,7 +106,7 @@ impl Answers {
 
     async fn many(mut self, mut messages: Messages, until: Option<Instant>) -> Result<(), Unsent> {
         let mut stream = self.begin(grpc::headers(), false)?;
-        let mut expires = std::pin::pin!(async {
+        let mut expires = pin!(async {
             match until {
                 Some(until) => tokio::time::sleep_until(until).await,
                 None => pending().await,
@@ -112,10 +121,13 @@ impl Answers {
             };
             match next {
                 Some(Ok(message)) => {
-                    let _memory = match memory(&self.call, &message).await {
-                        Ok(memory) => memory,
-                        Err(status) => return Ok(stream.send_trailers(grpc::trailers(Some(&status)))?),
-                    };
+                    let mut _memory = None;
+                    if needs_memory(&message) {
+                        _memory = match memory(&self.call, message.remaining()).await {
+                            Ok(memory) => Some(memory),
+                            Err(status) => return Ok(stream.send_trailers(grpc::trailers(Some(&status)))?),
+                        };
+                    }
                     let Some(until) = until else {
                         write(&mut stream, message, &self.traffic).await?;
                         continue;
@@ -152,8 +164,7 @@ impl Answers {
 }
 
 /// Waits for the outcome of a call; `None` if its client cancels it or disconnects.
-async fn wait<T>(respond: &mut SendResponse<Piece>, call: impl Future<Output = T>) -> Option<T> {
-    let mut call = std::pin::pin!(call);
+async fn wait<T>(respond: &mut SendResponse<Piece>, mut call: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     poll_fn(|cx| match call.as_mut().poll(cx) {
         Poll::Ready(done) => Poll::Ready(Some(done)),
         Poll::Pending => respond.poll_reset(cx).map(|_| None),
@@ -161,17 +172,18 @@ async fn wait<T>(respond: &mut SendResponse<Piece>, call: impl Future<Output = T
     .await
 }
 
-/// Reserves memory for a message, until it was sent. Small messages need none, because the number of calls bounds them.
+/// Returns whether memory must be reserved for a message. Small messages need none, because the number of calls bounds them.
+fn needs_memory(message: &Framed) -> bool {
+    message.remaining() > SMALL_BYTES_MAX && !message.has_memory()
+}
+
+/// Reserves memory for a message, until it was sent.
 ///
 /// # Errors
 /// Returns an error if there is none for some time. The answer to a write says then that the outcome is unknown.
-async fn memory(call: &OpenCall, message: &Framed) -> Result<Option<Reserved>, Status> {
-    let bytes = message.remaining();
-    if bytes <= SMALL_BYTES_MAX || message.has_memory() {
-        return Ok(None);
-    }
+async fn memory(call: &OpenCall, bytes: usize) -> Result<Reserved, Status> {
     let reserved = call.memory().reserve_answer(call.connection(), bytes).await;
-    reserved.map(Some).ok_or_else(|| Refusal::Timeout.into())
+    reserved.ok_or_else(|| Refusal::Timeout.into())
 }
 
 /// Gives bytes to `h2` as the client's windows open. A message that waits for that keeps its place in memory, so the

@@ -1,7 +1,7 @@
 //! One HTTP/2 connection. Owns its settings, the tasks of its calls, and its end: a client that has vanished or does
 //! not read, a newcomer that needs its place, the member's stop. Does not own the calls (`requests.rs`, `answers.rs`).
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ where
     let mut looks = Looks::new(Arc::clone(&traffic), connection.ping_pong());
     let mut times = tokio::time::interval(LOOK);
     times.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut closes = std::pin::pin!(place.is_to_close());
+    let mut closes = pin!(place.is_to_close());
     loop {
         tokio::select! {
             biased;
@@ -117,13 +117,12 @@ fn refuse(request: &Request<RecvStream>, mut respond: SendResponse<Piece>) {
 async fn answer<C: Calls>(calls: C, request: Request<Requests>, mut answers: Answers) {
     let (head, requests) = request.into_parts();
     let sent = if grpc::is_grpc(&head.headers) {
-        let outcome = answers.wait(calls.call(head, requests)).await;
-        let Some(answer) = outcome else { return };
+        let Some(answer) = answers.wait(pin!(calls.call(head, requests))).await else { return };
         answers.grpc(answer).await
     } else {
         // A page needs no body.
         drop(requests);
-        let Some(page) = answers.wait(calls.page(&head)).await else { return };
+        let Some(page) = answers.wait(pin!(calls.page(&head))).await else { return };
         answers.page(page).await
     };
     if let Err(reason) = sent {
