@@ -7,7 +7,7 @@ use crate::outcome::CommandError;
 
 /// Number of keys or versions that a read visits before it looks whether its caller still waits. It takes about a
 /// tenth of a millisecond.
-const SLICE: u32 = 1_024;
+const SLICE: u64 = 1_024;
 /// Bytes of a version in an answer, besides its encoding: tag and length, and what refers to the version.
 const VERSION_OVERHEAD_BYTES: u64 = 64;
 
@@ -81,7 +81,8 @@ pub struct Meter<'a> {
     limits: ReadLimits,
     goes_on: &'a dyn Fn() -> bool,
     visited: u64,
-    in_slice: u32,
+    /// Number of visits at which the read stops or looks whether its caller still waits.
+    stop_at: u64,
     measured: Measured,
 }
 
@@ -89,7 +90,8 @@ impl<'a> Meter<'a> {
     /// A meter for one read. The read looks at `goes_on` after each slice of its work, and ends if it is false.
     #[must_use]
     pub fn new(limits: ReadLimits, goes_on: &'a dyn Fn() -> bool) -> Self {
-        Self { limits, goes_on, visited: 0, in_slice: 0, measured: Measured::default() }
+        let stop_at = SLICE.min(limits.visits.saturating_add(1));
+        Self { limits, goes_on, visited: 0, stop_at, measured: Measured::default() }
     }
 
     /// A meter that never stops a read.
@@ -104,24 +106,29 @@ impl<'a> Meter<'a> {
         self.measured
     }
 
+    /// Size of the answer so far, in bytes.
+    pub(crate) fn answer_bytes(&self) -> u64 {
+        self.measured.bytes
+    }
+
     pub(crate) fn set_measured(&mut self, measured: Measured) {
         self.measured = measured;
     }
 
     /// Counts a key or a version that is visited.
+    #[inline]
     pub(crate) fn visit(&mut self) -> Result<(), ReadFailure> {
         self.visited += 1;
-        self.in_slice += 1;
+        if self.visited < self.stop_at { Ok(()) } else { self.stop() }
+    }
+
+    #[cold]
+    fn stop(&mut self) -> Result<(), ReadFailure> {
         if self.visited > self.limits.visits {
             return Err(ReadFailure::TooHeavy);
         }
-        if self.in_slice == SLICE {
-            self.in_slice = 0;
-            if !(self.goes_on)() {
-                return Err(ReadFailure::Abandoned);
-            }
-        }
-        Ok(())
+        self.stop_at = self.visited.saturating_add(SLICE).min(self.limits.visits.saturating_add(1));
+        if (self.goes_on)() { Ok(()) } else { Err(ReadFailure::Abandoned) }
     }
 
     /// Counts a version that is collected.
@@ -134,6 +141,18 @@ impl<'a> Meter<'a> {
         self.measured.bytes = self.measured.bytes.saturating_add(bytes as u64);
         let bytes = self.measured.bytes;
         if bytes > self.limits.answer_bytes { Err(ReadFailure::TooLarge { bytes }) } else { Ok(()) }
+    }
+
+    /// Counts so many versions that are collected, with so many bytes of the answer together, unless the answer would be too
+    /// large. Returns whether they were counted.
+    pub(crate) fn answer_together(&mut self, versions: usize, bytes: u64) -> bool {
+        let together = self.measured.bytes.saturating_add(bytes);
+        let fits = together <= self.limits.answer_bytes;
+        if fits {
+            self.measured.bytes = together;
+            self.measured.versions += versions as u64;
+        }
+        fits
     }
 
     /// Counts the versions of an answer.

@@ -85,7 +85,7 @@ pub(crate) fn measure(
         return Ok(());
     }
     let shape = Shape::of(range);
-    read.select(space, &shape, Extent::Whole, meter, &mut |_| {}).map(drop)
+    read.select(space, &shape, Extent::Whole, meter, |_| {}).map(drop)
 }
 
 /// Maximum number of leaves of the index with keys of its interval that a read visits.
@@ -113,6 +113,9 @@ struct Read<'a> {
     interval: Interval<'a>,
     /// The moment of an older revision.
     moment: Option<Moment>,
+    has_filters: bool,
+    /// Whether neither the answer nor its order needs values.
+    needs_no_value: bool,
 }
 
 /// What a read has found.
@@ -132,7 +135,13 @@ impl<'a> Read<'a> {
             asked if asked == now.0 => None,
             asked => Some(space.history.moment(Revision(asked))),
         };
-        Ok(Read { range, interval: Interval::new(&range.key, &range.range_end), moment })
+        Ok(Read {
+            range,
+            interval: Interval::new(&range.key, &range.range_end),
+            moment,
+            has_filters: has_filters(range),
+            needs_no_value: range.keys_only && range.sort_target != SortTarget::Value,
+        })
     }
 
     fn count(&self, space: &Keyspace, meter: &mut Meter<'_>) -> Result<u64, ReadFailure> {
@@ -149,57 +158,171 @@ impl<'a> Read<'a> {
     /// Passes what the read finds to `each`, in key order, and measures it. Returns whether the extent cut off keys.
     fn select(
         &self,
-        space: &Keyspace,
+        space: &'a Keyspace,
         shape: &Shape,
         extent: Extent,
         meter: &mut Meter<'_>,
-        each: &mut dyn FnMut(Found<'_>),
+        each: impl FnMut(Found<'a>),
     ) -> Result<bool, ReadFailure> {
-        let Self { range, interval, moment } = *self;
-        let from_index_alone = range.keys_only && range.sort_target != SortTarget::Value;
-        let alone_or_version = |key, entry| {
-            if from_index_alone { Found::Alone(key_alone(key, entry)) } else { Found::Version(space.version(entry)) }
-        };
-        let (mut selected, mut is_cut) = (0, false);
-        let mut add = |found: Found<'_>, meter: &mut Meter<'_>| {
-            is_cut = selected > 0 && meter.measured().bytes >= extent.bytes();
-            if is_cut {
-                return Ok(false);
-            }
-            shape.measure(range, &found, selected, meter)?;
-            each(found);
-            selected += 1;
-            Ok::<bool, ReadFailure>(selected < shape.collect_max)
-        };
-        let Some(moment) = moment else {
-            for (key, entry) in space.index.scan_live(interval) {
+        let mut selection = Selection::new(self.range, shape, extent, each);
+        let Some(moment) = self.moment else {
+            for (key, entry) in space.index.scan_live(self.interval) {
                 meter.visit()?;
-                let passes = passes_filters(range, entry.modified.0, entry.created.0);
-                if passes && !add(alone_or_version(key, entry), meter)? {
+                if !self.add_newest(space, key, entry, &mut selection, meter)? {
                     break;
                 }
             }
-            return Ok(is_cut);
+            return selection.end(meter);
         };
-        for (key, entry) in space.index.scan(interval) {
+        for (key, entry) in space.index.scan(self.interval) {
             meter.visit()?;
-            let found = if entry.place >= moment.end {
+            let goes_on = if entry.place >= moment.end {
                 let Some(version) = space.live_at(moment, entry) else { continue };
-                let fields = version.fields();
-                if !passes_filters(range, fields.mod_revision, fields.create_revision) {
-                    continue;
-                }
-                if from_index_alone { Found::Alone(without_value(fields)) } else { Found::Version(version) }
-            } else if entry.is_live() && passes_filters(range, entry.modified.0, entry.created.0) {
-                alone_or_version(key, entry)
+                self.add_older(version, &mut selection, meter)?
+            } else if entry.is_live() {
+                self.add_newest(space, key, entry, &mut selection, meter)?
             } else {
                 continue;
             };
-            if !add(found, meter)? {
+            if !goes_on {
                 break;
             }
         }
-        Ok(is_cut)
+        selection.end(meter)
+    }
+
+    /// Adds the newest version of a live key if it passes the filters. Returns whether more keys may be added.
+    #[inline]
+    fn add_newest<E: FnMut(Found<'a>)>(
+        &self,
+        space: &'a Keyspace,
+        key: &'a [u8],
+        entry: KeyEntry,
+        selection: &mut Selection<'a, '_, E>,
+        meter: &mut Meter<'_>,
+    ) -> Result<bool, ReadFailure> {
+        if self.has_filters && !passes_filters(self.range, entry.modified.0, entry.created.0) {
+            return Ok(true);
+        }
+        if self.needs_no_value {
+            selection.add_alone(key_alone(key, entry), meter)
+        } else {
+            selection.add(space.version(entry), meter)
+        }
+    }
+
+    /// Adds a version of a key that has newer ones, as [`Read::add_newest`] does.
+    fn add_older<E: FnMut(Found<'a>)>(
+        &self,
+        version: &'a KeyValue,
+        selection: &mut Selection<'a, '_, E>,
+        meter: &mut Meter<'_>,
+    ) -> Result<bool, ReadFailure> {
+        let fields = version.fields();
+        if !passes_filters(self.range, fields.mod_revision, fields.create_revision) {
+            return Ok(true);
+        }
+        if self.needs_no_value {
+            selection.add_alone(without_value(fields), meter)
+        } else {
+            selection.add(version, meter)
+        }
+    }
+}
+
+/// Number of versions that are found before the first of them is looked at. They lie far apart in memory, so a processor would
+/// wait for each of them; this way it waits for many at a time.
+const FOUND_AT_ONCE: usize = 32;
+
+/// What a read has selected so far.
+struct Selection<'a, 'r, E> {
+    range: &'r Range,
+    shape: &'r Shape,
+    bytes_max: u64,
+    each: E,
+    /// Versions that were found and not looked at, with room for their sizes in bytes.
+    found: Vec<(&'a KeyValue, usize)>,
+    /// Number of keys that were passed on.
+    selected: usize,
+    is_cut: bool,
+}
+
+impl<'a, 'r, E: FnMut(Found<'a>)> Selection<'a, 'r, E> {
+    fn new(range: &'r Range, shape: &'r Shape, extent: Extent, each: E) -> Self {
+        let found = Vec::with_capacity(FOUND_AT_ONCE.min(shape.collect_max));
+        Self { range, shape, bytes_max: extent.bytes(), each, found, selected: 0, is_cut: false }
+    }
+
+    /// Adds a version. Returns whether more keys may be added.
+    #[inline]
+    fn add(&mut self, version: &'a KeyValue, meter: &mut Meter<'_>) -> Result<bool, ReadFailure> {
+        self.found.push((version, 0));
+        let is_last = self.selected + self.found.len() >= self.shape.collect_max;
+        if is_last || self.found.len() == FOUND_AT_ONCE { self.pass_found(meter) } else { Ok(true) }
+    }
+
+    /// Adds a key without its value. Returns whether more keys may be added.
+    fn add_alone(&mut self, fields: Fields<'a>, meter: &mut Meter<'_>) -> Result<bool, ReadFailure> {
+        self.pass(Found::Alone(fields), fields.encoded_len(), meter)
+    }
+
+    /// Passes on what was found. Returns whether more keys may be added.
+    fn pass_found(&mut self, meter: &mut Meter<'_>) -> Result<bool, ReadFailure> {
+        let mut sum = 0;
+        for (version, bytes) in &mut self.found {
+            *bytes = version.encoded().len();
+            sum += *bytes as u64;
+        }
+        let mut found = std::mem::take(&mut self.found);
+        if self.passes_all(found.len(), sum, meter) {
+            self.selected += found.len();
+            found.drain(..).for_each(|(version, _)| (self.each)(Found::Version(version)));
+            self.found = found;
+            return Ok(self.selected < self.shape.collect_max);
+        }
+        let mut goes_on = true;
+        for (version, bytes) in found.drain(..) {
+            let of_key = || without_value(version.fields()).encoded_len();
+            let bytes = if self.range.keys_only { of_key() } else { bytes };
+            goes_on = self.pass(Found::Version(version), bytes, meter)?;
+            if !goes_on {
+                break;
+            }
+        }
+        self.found = found;
+        Ok(goes_on)
+    }
+
+    /// Measures so many versions, which have so many bytes together, if the answer has all of them as they are stored and stays
+    /// below all limits. Returns whether it did.
+    fn passes_all(&self, versions: usize, bytes: u64, meter: &mut Meter<'_>) -> bool {
+        let is_answered = !self.range.keys_only && !self.shape.is_cut_after_sort();
+        let is_within = self.selected + versions <= self.shape.limit && meter.answer_bytes() + bytes < self.bytes_max;
+        is_answered && is_within && meter.answer_together(versions, bytes)
+    }
+
+    fn pass(&mut self, found: Found<'a>, bytes: usize, meter: &mut Meter<'_>) -> Result<bool, ReadFailure> {
+        self.is_cut = self.selected > 0 && meter.answer_bytes() >= self.bytes_max;
+        if self.is_cut {
+            return Ok(false);
+        }
+        meter.collect();
+        if self.range.keys_only {
+            meter.copy(bytes)?;
+        }
+        // One key more than the limit shows whether more follow.
+        if !self.shape.is_cut_after_sort() && self.selected < self.shape.limit {
+            meter.answer(bytes)?;
+        }
+        (self.each)(found);
+        self.selected += 1;
+        Ok(self.selected < self.shape.collect_max)
+    }
+
+    /// Passes on the rest. Returns whether the extent cut off keys.
+    fn end(mut self, meter: &mut Meter<'_>) -> Result<bool, ReadFailure> {
+        self.pass_found(meter)?;
+        Ok(self.is_cut)
     }
 }
 
@@ -241,21 +364,6 @@ impl Shape {
     fn is_cut_after_sort(&self) -> bool {
         self.collect_max > self.limit.saturating_add(1)
     }
-
-    /// Measures the key at a position of what a read collects.
-    fn measure(&self, range: &Range, found: &Found<'_>, at: usize, meter: &mut Meter<'_>) -> Result<(), ReadFailure> {
-        let bytes = match found {
-            Found::Alone(fields) => fields.encoded_len(),
-            Found::Version(version) if range.keys_only => without_value(version.fields()).encoded_len(),
-            Found::Version(version) => version.encoded().len(),
-        };
-        meter.collect();
-        if range.keys_only {
-            meter.copy(bytes)?;
-        }
-        // One key more than the limit shows whether more follow.
-        if self.is_cut_after_sort() || at >= self.limit { Ok(()) } else { meter.answer(bytes) }
-    }
 }
 
 fn has_filters(range: &Range) -> bool {
@@ -270,15 +378,15 @@ fn passes_filters(range: &Range, modified: i64, created: i64) -> bool {
         && within(range.min_create_revision, created, range.max_create_revision)
 }
 
-fn collect(
-    space: &Keyspace,
-    read: &Read<'_>,
+fn collect<'a>(
+    space: &'a Keyspace,
+    read: &Read<'a>,
     shape: &Shape,
     extent: Extent,
     meter: &mut Meter<'_>,
 ) -> Result<(Vec<KeyValue>, bool), ReadFailure> {
     let mut kvs = Vec::new();
-    let is_cut = read.select(space, shape, extent, meter, &mut |found| {
+    let is_cut = read.select(space, shape, extent, meter, |found| {
         kvs.push(match found {
             Found::Version(version) => version.clone(),
             Found::Alone(fields) => KeyValue::detached(&fields),
