@@ -133,7 +133,8 @@ words! {
         /// A member lost its data: its volume is empty or missing, or holds data of another member. The member is
         /// replaced.
         MemberBlank,
-        /// A member's volume is damaged beyond repair; the member is replaced.
+        /// A member's volume is damaged beyond repair, or its keyspace differs from that of a majority of the voters.
+        /// It neither votes nor serves, and is replaced.
         MemberDamaged,
         /// A member runs a program that is too old: its volume holds what only a newer program reads, or it does not
         /// support the feature level of the cluster. Nothing is lost, its volume is kept, and the member is not
@@ -146,8 +147,9 @@ words! {
         /// deletions. The member does not lead. If no quorum of voters has more, puts are refused, and the cluster is
         /// not Ready. Both end by themselves: raise `spec.storage.size`, compact the history, or delete keys.
         DiskSpaceLow,
-        /// A client has raised the alarm CORRUPT, and the cluster refuses all requests until a client clears it. Members do
-        /// not raise it: one whose keyspace differs from that of a majority serves nothing and is replaced.
+        /// A client has raised the alarm CORRUPT. Until a client clears it, writes and compactions are refused, and
+        /// no member is ready. Members do not raise it: one whose keyspace differs from that of a majority serves
+        /// nothing and is replaced.
         MembersDisagree,
         /// A member's process exits repeatedly; see its log.
         MemberCrashing,
@@ -243,7 +245,8 @@ words! {
         BackupNotFound,
         /// The RaftBackup to restore is not complete.
         BackupIncomplete,
-        /// The objects in the bucket do not match their checksums.
+        /// The objects in the bucket do not match their checksums, or the backup is of a feature level that the
+        /// program of the member does not support; the message says which.
         BackupCorrupt,
         /// The manifest belongs to another cluster than the requested one.
         BackupForeign,

@@ -128,7 +128,9 @@ pub struct RaftClusterSpec {
 
     /// Image of the members. Default: the image of the last completed rollout, which `status.image` shows; for a new
     /// cluster the operator's `--node-image`. An upgrade of the operator keeps the image and restarts no member: to
-    /// upgrade the members, set this field. An image of a lower version than the last completed rollout's is refused.
+    /// upgrade the members, set this field. An image that does not support the cluster's feature level
+    /// (`status.featureLevel`) is refused, and so is one of a lower version than the last completed rollout's, unless
+    /// both support levels above 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = Rule::new("self == self.trim()")
@@ -156,7 +158,7 @@ pub struct RaftClusterSpec {
     /// The volume of each member.
     pub storage: Storage,
 
-    /// Limit on the bytes of live keys and history, 16Mi to 64Gi. While the limit is exceeded, writes are refused;
+    /// Limit on the bytes of live keys and history, 16Mi to 64Gi. While the limit is exceeded, puts are refused;
     /// reads, deletes and compactions still work. `resources.limits.memory` must be at least twice the quota plus
     /// 256Mi. Default: the memory limit minus 256Mi, divided by two, at most 8Gi; 2Gi without a memory limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -68,8 +68,8 @@ pub struct RunArgs {
     /// election when it returns.
     #[arg(long, env = "RAFT_NODE_PRE_VOTE", default_value = "true", action = ArgAction::Set)]
     pub pre_vote: bool,
-    /// Number of applied log entries for which a snapshot is due. It is written once the log since the last one is as long as
-    /// that snapshot and takes 64 KiB for each of these entries; 64 MiB are enough.
+    /// Length of the log after which a snapshot is due, in units of 64 KiB. It is written once the log since the last one is
+    /// at least this long, and at least as long as that snapshot; 64 MiB are enough, on a volume below 4 GiB a 64th of it.
     #[arg(long, env = "RAFT_NODE_SNAPSHOT_THRESHOLD", default_value_t = 1_024)]
     pub snapshot_threshold: u64,
     /// Number of log entries before a snapshot that are kept for lagging followers.
@@ -78,7 +78,8 @@ pub struct RunArgs {
     /// Number of snapshots kept on disk.
     #[arg(long, env = "RAFT_NODE_SNAPSHOTS_RETAIN", default_value_t = 3)]
     pub snapshots_retain: usize,
-    /// Maximum bytes per second of all snapshots sent to other members together; 0: no limit.
+    /// Maximum bytes per second of all snapshots sent to other members, and of the log that they read for repairs, together;
+    /// 0: no limit.
     #[arg(long, env = "RAFT_NODE_SNAPSHOT_RATE", default_value_t = 128 << 20)]
     pub snapshot_rate: u64,
     /// Maximum number of log entries in one append.

@@ -303,6 +303,21 @@ mod tests {
         }
     }
 
+    /// The page adds the ending to the names of counters.
+    #[test]
+    fn counters_have_the_names_that_the_documents_say() {
+        let page = recorded(&Metrics::new());
+        let names = [
+            "raft_keyspaces_differ_total",
+            "raft_log_bytes_total",
+            "raft_log_preallocated_bytes_total",
+            "raft_snapshots_taken_total",
+        ];
+        for name in names {
+            assert!(has_line(&page, &format!("{name} 0")), "{name} is missing from:\n{page}");
+        }
+    }
+
     #[test]
     fn a_proposal_is_pending_until_its_guard_is_dropped() {
         let metrics = Metrics::new();

@@ -84,13 +84,18 @@ pub struct RaftSettings {
 #[x_kube(crates(kube_core = "kube_core"))]
 #[serde(rename_all = "camelCase")]
 pub struct Snapshots {
-    /// Number of applied log entries after which a snapshot is due, 16 to 10,000,000. A member takes one snapshot at a
-    /// time, so it takes fewer under load. Default: 1024.
+    /// Length of the log after which a snapshot is due, in units of 64 KiB, 16 to 10,000,000. A snapshot is taken
+    /// once the log since the last one is at least this long, and at least as long as that snapshot. 64 MiB of this
+    /// length suffice, on a volume below 4Gi a 64th of it, so that a number above 1024 changes nothing. A sixteenth of
+    /// the volume or 1,000,000 entries suffice in any case. Snapshots are written for at most a twentieth of the time.
+    /// Default: 1024.
     #[serde(default = "default_threshold")]
     #[schemars(range(min = 16, max = 10_000_000))]
     pub threshold: i32,
 
-    /// Number of newest snapshots kept on each member's volume, 1 to 10. Default: 3.
+    /// Number of newest snapshots kept on each member's volume, with the log since the oldest of them, 1 to 10. Each
+    /// takes up to the quota and a sixteenth of `storage.size`. A member whose volume is short of space keeps one.
+    /// Default: 3.
     #[serde(default = "default_retain")]
     #[schemars(range(min = 1, max = 10))]
     pub retain: i32,

@@ -112,7 +112,8 @@ pub struct MemberStatus {
     /// `Starting` (its pod is not ready yet), `Blank` (its volume is empty, and it is not in the cluster),
     /// `Unreachable` (it does not answer, or the leader receives no answer from it), `Repairing` (it fetches from the
     /// others what its disk has lost), `TooNew` (its data needs a newer program), `Damaged` (its volume is damaged
-    /// beyond repair), `Removed` (it left the configuration), or `Unknown`.
+    /// beyond repair, or its keyspace differs from that of a majority), `Removed` (it left the configuration),
+    /// `Stopped` (`spec.stopped`), or `Unknown`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<MemberHealth>,
 
@@ -188,7 +189,7 @@ pub enum MemberHealth {
     Repairing,
     /// The data on the member's volume needs a newer program.
     TooNew,
-    /// The member's volume is damaged beyond repair.
+    /// The member's volume is damaged beyond repair, or its keyspace differs from that of a majority.
     Damaged,
     /// No longer in the configuration; its objects are about to be deleted.
     Removed,

@@ -18,9 +18,11 @@ use crate::embedded;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Storage {
-    /// Size of each member's volume, at least 256Mi, e.g. `10Gi`. Four times the quota suffices for the log, the
-    /// default three snapshots, and another snapshot that is being written. It may grow: the volumes are expanded where
-    /// their StorageClass allows it, and new members get the new size. It cannot shrink.
+    /// Size of each member's volume, at least 256Mi, e.g. `10Gi`. Six times the quota suffices for the default three
+    /// snapshots, the log since the oldest of them, and the reserve that is kept free for another snapshot and for
+    /// deletions. On less, a member whose store is nearly full keeps one snapshot; on less than 2.5 times the quota,
+    /// puts are refused before the quota is used up. The size may grow: the volumes are expanded where their
+    /// StorageClass allows it, and new members get the new size. It cannot shrink.
     #[schemars(schema_with = "embedded::bytes")]
     #[x_kube(validation = Rule::new("isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('256Mi')) >= 0")
         .message("storage.size must be a quantity of at least 256Mi, such as 10Gi"))]

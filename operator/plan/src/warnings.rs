@@ -23,7 +23,7 @@ pub(crate) fn disagreement(roster: &Roster<'_>, configuration: &Configuration) -
     let seats = configured(roster, configuration).filter(is_corrupt);
     let names: Vec<&str> = seats.map(|seat| seat.name.as_str()).collect();
     let message = format!(
-        "the alarm CORRUPT is raised, according to {}: a client says that the keyspace of a member differs, and the cluster refuses all requests. `etcdctl alarm list` names the member, `etcdctl alarm disarm` clears the alarm",
+        "the alarm CORRUPT is raised, according to {}: a client says that the keyspace of a member differs, so writes are refused and no member is ready. `etcdctl alarm list` names the member, `etcdctl alarm disarm` clears the alarm",
         names.join(", ")
     );
     (!names.is_empty()).then(|| Note::new(Reason::MembersDisagree, message))
