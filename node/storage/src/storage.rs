@@ -96,6 +96,9 @@ pub struct Recovered {
     /// Damaged snapshots that were put aside. No entry is lost, because an older snapshot and the log hold the same entries.
     pub quarantined: Vec<Damage>,
 }
+    /// Damage to parts of the log that hold nothing after the newest snapshot. No entry is lost, but the member cannot start from the
+    /// snapshots before the damage any more.
+    pub given_up: Vec<Damage>,
 
 /// State with which a new member of a cluster starts.
 #[derive(Clone, Debug)]
