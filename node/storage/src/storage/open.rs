@@ -12,6 +12,7 @@ use crate::error::{Damage, DamageKind, Failure, Latch, Newer, OpenError, Storage
 use crate::hard_state::HardStateFile;
 use crate::identity::{ClusterIdentity, Identity};
 use crate::identity_file;
+use crate::isolation;
 use crate::replace::DRAFT_ENDING;
 use crate::snapshot::{FoundSnapshots, SnapshotInfo, SnapshotOrigin, Snapshots};
 use crate::storage::{
@@ -31,8 +32,8 @@ struct Opened {
     log: LogOutline,
     snapshot: Option<SnapshotInfo>,
     quarantined: Vec<Damage>,
-}
     given_up: Vec<Damage>,
+}
 
 /// Implements [`Storage::open`].
 pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<Recovered, OpenError> {
@@ -185,6 +186,7 @@ fn read_member(
     identity: &Identity,
     record: &ClusterIdentity,
 ) -> Result<Opened, OpenError> {
+    isolation::check(&**disk, dir)?;
     let id = identity.member;
     let hard_state = HardStateFile::open(&**disk, dir.join(HARD_STATE), id, latch.clone())?;
     let (snap_dir, limits) = (dir.join(SNAPSHOTS), snapshot_limits(options));
