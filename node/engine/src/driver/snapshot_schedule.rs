@@ -159,6 +159,13 @@ impl SnapshotSchedule {
         self.due = self.due || index > self.newest;
     }
 
+    /// Records that the entry at this index cannot be read from the log. Makes a snapshot due that contains the entry's effects, so
+    /// that the entry is no longer needed. If the newest one contains them, another one would not help: a member that cannot take
+    /// a snapshot makes the leader read the same entry again and again.
+    pub(super) fn unreadable(&mut self, index: Index) {
+        self.asked |= index > self.newest;
+    }
+
     /// Compares the log with the trigger. `applied`: last applied index. `written`: bytes that this process has written to
     /// the log. `snapshot_bytes`: length of the newest snapshot.
     pub(super) fn measure(&mut self, applied: Index, written: u64, snapshot_bytes: u64) {
@@ -237,6 +244,15 @@ mod tests {
         assert!(transfers.keep(TO, Term(1), Index(9)), "a transfer that reaches the requested index was forgotten");
         assert!(!transfers.keep(MemberId(3), Term(1), Index(9)), "a transfer to another member was found");
         assert!(transfers.end(TO, number), "the transfer was forgotten");
+    #[test]
+    fn an_unreadable_entry_that_the_newest_snapshot_contains_makes_none_due() {
+        let mut schedule = SnapshotSchedule::new(Arc::default(), SnapshotTrigger::Entries, Index(7), 0);
+        schedule.unreadable(Index(7));
+        assert!(!schedule.is_due());
+        schedule.unreadable(Index(8));
+        assert!(schedule.is_due());
+    }
+
         assert!(!transfers.keep(TO, Term(1), Index(9)), "a transfer was found after it ended");
     }
 
