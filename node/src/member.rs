@@ -361,6 +361,10 @@ impl Member {
     /// Enters the phase that follows from the state of the disk.
     fn begin(&mut self, recovered: Recovered, serving: &mut Serving) -> Result<(), StartError> {
         let member = recovered.identity.member;
+        for damage in &recovered.given_up {
+            self.metrics.log_given_up();
+            tracing::warn!(%damage, "a part of the log is damaged that only older snapshots need: they are given up");
+        }
         match (&recovered.identity.cluster, recovered.identity.removed) {
             (_, Some(index)) => {
                 tracing::warn!(%member, %index, "this member was removed from its cluster; it only reports that");

@@ -64,6 +64,7 @@ struct Inner {
     peer_received_bytes: Counter,
     peer_disconnects: Counter,
     keyspaces_differ: Counter,
+    log_given_up: Counter,
 
     health_success: Counter,
     health_failures: Counter,
@@ -151,6 +152,10 @@ impl Metrics {
             peer_disconnects: page.counter("raft_peer_disconnects", "Connections to other members that broke"),
             keyspaces_differ: page
                 .counter("raft_keyspaces_differ", "Comparisons after a compaction in which hashes of members differed"),
+            log_given_up: page.counter(
+                "raft_log_given_up",
+                "Damaged parts of the log, given up because only older snapshots need them",
+            ),
             health_success: page.counter("etcd_server_health_success", "Successful answers of /health"),
             health_failures: page.counter("etcd_server_health_failures", "Failing answers of /health"),
             registry: Registry::default(),
@@ -221,6 +226,11 @@ impl Metrics {
     /// Counts a comparison of keyspaces in which members differed.
     pub fn keyspaces_differ(&self) {
         self.0.keyspaces_differ.inc();
+    }
+
+    /// Counts a damaged part of the log that was given up.
+    pub fn log_given_up(&self) {
+        self.0.log_given_up.inc();
     }
 
     /// Returns the page that Prometheus scrapes, in the OpenMetrics text format.

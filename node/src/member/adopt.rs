@@ -80,7 +80,8 @@ impl Adoption {
                 let identity = storage.identity().clone();
                 let snapshot = storage.snapshots().newest();
                 let log = LogOutline { floor: raft.snapshot.last, ..LogOutline::default() };
-                Ok(Box::new(Recovered { storage, identity, raft, log, snapshot, quarantined: Vec::new() }))
+                let (quarantined, given_up) = (Vec::new(), Vec::new());
+                Ok(Box::new(Recovered { storage, identity, raft, log, snapshot, quarantined, given_up }))
             }
             Err(StorageError::AlreadyMember { cluster }) => {
                 Err((AdoptError::AnotherIdentity { cluster: cluster.to_string() }, Box::new(storage)))

@@ -67,16 +67,22 @@ impl Member {
     /// Isolates this member, whose keyspace differs from that of a majority: it neither votes nor serves.
     pub(super) async fn isolate(&mut self, mark: Revision, serving: &mut Serving) {
         let Stage::Member(consensus) = std::mem::replace(&mut self.stage, Stage::Over) else { return };
+        let reason =
+            format!("the keyspace of this member at revision {} differs from that of a majority of the voters", mark.0);
+        // Otherwise a restart would serve until it has compared again.
+        let (disk, dir, text) = (Arc::clone(&self.disk), self.config.args.data_dir.clone(), reason.clone());
+        let written = tokio::task::spawn_blocking(move || storage::isolation::isolate(&*disk, &dir, &text));
         if self.handle.status().leader == Some(self.handle.member()) {
             // Otherwise the others wait for an election timeout.
             let _ = tokio::time::timeout(TRANSFER_WITHIN, self.handle.transfer(None)).await;
         }
         consensus.stop().await;
-        let error = format!(
-            "the keyspace of this member at revision {} differs from that of a majority of the voters: replace this member",
-            mark.0
-        );
+        let error = format!("{reason}: replace this member");
         tracing::error!(error, "this member neither votes nor serves from now on");
+        // A task that is joined neither panics nor is aborted.
+        if let Ok(Err(reason)) = written.await {
+            tracing::error!(%reason, "the verdict is not durable: after a restart this member serves until it has compared again");
+        }
         self.shared.update_status(|status| Status {
             phase: Phase::Damaged,
             leader: None,

@@ -129,6 +129,12 @@ pub enum DamageKind {
     /// The directory holds data but no identity.
     #[error("the directory holds data but no identity, so it is not blank")]
     NoIdentity,
+    /// The member was isolated ([`crate::isolation::isolate`]). Its files are whole.
+    #[error("{reason}")]
+    Isolated {
+        /// Why the member was isolated.
+        reason: String,
+    },
     /// The file was written by another member.
     #[error("the file belongs to another member")]
     Foreign,

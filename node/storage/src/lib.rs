@@ -20,6 +20,7 @@ mod replace;
 
 mod hard_state;
 mod identity_file;
+pub mod isolation;
 pub mod snapshot;
 mod wal;
 

@@ -1,5 +1,6 @@
 //! Snapshots on disk. A snapshot is written whole or not at all, every chunk has a checksum, and only the newest few snapshots
-//! are kept. A member can start from each of them, because the log after the oldest one is kept as well (`storage.rs`).
+//! are kept. A member can start from each of them, because the log after the oldest one is kept as well (`storage.rs`), unless this
+//! log is damaged.
 //!
 //! Owns the files, their names, and the choice of the files to keep. Does not own the meaning of a payload (the state machine) or
 //! the bytes around a payload (`format.rs`). Any thread may use [`Snapshots`] while another thread writes the log.

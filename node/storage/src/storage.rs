@@ -6,6 +6,7 @@
 //! lock         held as long as a process uses the directory
 //! identity     member, cluster, tombstone
 //! hard_state   term and vote
+//! isolated     why the member takes part in nothing any more; absent unless it was isolated
 //! wal/         the log
 //! snap/        snapshots
 //! ```
@@ -95,6 +96,9 @@ pub struct Recovered {
     pub snapshot: Option<SnapshotInfo>,
     /// Damaged snapshots that were put aside. No entry is lost, because an older snapshot and the log hold the same entries.
     pub quarantined: Vec<Damage>,
+    /// Damage to parts of the log that hold nothing after the newest snapshot. No entry is lost, but the member cannot start from the
+    /// snapshots before the damage any more.
+    pub given_up: Vec<Damage>,
 }
 
 /// State with which a new member of a cluster starts.

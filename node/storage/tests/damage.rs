@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bit_flip::{disk_after, flip_and_check, is_replaced_by_the_log, start_after_flip};
+use bit_flip::{Verdict, disk_after, flip_and_check, is_replaced_by_the_log, start_after_flip};
 use history::{FORMATS, Model, Step, dir, open, run, segments};
 use memory_disk::{Choice, MemoryDisk};
 use raft::{EntryId, HardState, Index, IoId, MemberId, Persist, Term};
@@ -30,7 +30,7 @@ fn flip(format: LogFormat, disk: (&MemoryDisk, &Model), path: &Path, offset: u64
 #[track_caller]
 fn every_verdict_occurs(verdicts: &Verdicts) {
     let names: Vec<&str> = verdicts.keys().map(String::as_str).collect();
-    assert_eq!(names, ["Harmless", "PutAside", "Reported"], "{verdicts:?}");
+    assert_eq!(names, ["GivenUp", "Harmless", "PutAside", "Reported"], "{verdicts:?}");
 }
 
 /// UW-Madison, FAST'18 (protocol-aware recovery): a start never mistakes damage to durable bytes for a torn tail. A bit
@@ -61,12 +61,12 @@ fn small_directory(format: LogFormat) -> (MemoryDisk, Model) {
     };
     step(Step::Bootstrap, &mut model);
     let hard_state = Some(HardState { term: Term(1), vote: Some(MemberId(2)) });
-    let mut count = logs(&disk);
+    let mut count = logs(&disk).len();
     for index in 1.. {
         let entry = history::entry(index, 1, 50);
         step(Step::Append(vec![Persist { io: IoId(index), hard_state, entries: vec![entry] }]), &mut model);
-        if logs(&disk) > count {
-            count = logs(&disk);
+        if logs(&disk).len() > count {
+            count = logs(&disk).len();
             let meta = history::meta(EntryId { term: Term(1), index: Index(index) });
             let payload = history::payload_of(&meta, 100);
             step(Step::TakeSnapshot { meta, payload, first_kept: Index(1) }, &mut model);
@@ -79,9 +79,9 @@ fn small_directory(format: LogFormat) -> (MemoryDisk, Model) {
     (disk, model)
 }
 
-/// Number of segments in the directory.
-fn logs(disk: &MemoryDisk) -> usize {
-    segments(disk).iter().filter(|path| path.extension().is_some_and(|ending| ending == "wal")).count()
+/// Segments of the directory, oldest first.
+fn logs(disk: &MemoryDisk) -> Vec<PathBuf> {
+    segments(disk).into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "wal")).collect()
 }
 
 #[test]
@@ -155,6 +155,94 @@ fn each_kept_snapshot_can_be_started_from() {
         }
     }
     assert!(started_from.iter().all(|count| *count > 10), "each snapshot is started from: {started_from:?}");
+}
+
+/// Numbers and offsets of the batches in a segment, as its open frames state them.
+fn batches_in(segment: &[u8], format: LogFormat) -> Vec<(u64, u64)> {
+    let number = |at: usize| u64::from_le_bytes(segment[at + 8..at + 16].try_into().expect("eight bytes"));
+    let is_open = |at: &usize| segment[at + 16..at + 24] == segment[24..32] && segment[at + 32] == 0xA1;
+    (format.unit()..segment.len()).step_by(format.unit()).filter(is_open).map(|at| (number(at), at as u64)).collect()
+}
+
+/// Returns a disk with a log of `last` batches that hold one entry each, so that their numbers are indexes, and two snapshots.
+fn with_snapshots(format: LogFormat, ends: [u64; 2], last: u64) -> (MemoryDisk, Model) {
+    let disk = history::disk_for(format);
+    let mut model = Model::default();
+    let mut storage = Some(open(&disk, 2).expect("a blank disk opens").storage);
+    let mut step = |step: Step| {
+        run(&step, &mut storage, &disk, 2).expect("no fault");
+        step.apply(&mut model);
+    };
+    step(Step::Bootstrap);
+    for index in 1..=last {
+        let hard_state = Some(HardState { term: Term(1), vote: None });
+        step(Step::Append(vec![Persist { io: IoId(index), hard_state, entries: vec![history::entry(index, 1, 900)] }]));
+        if ends.contains(&index) {
+            let meta = history::meta(EntryId { term: Term(1), index: Index(index) });
+            step(Step::TakeSnapshot { payload: history::payload_of(&meta, 10), first_kept: Index(1), meta });
+        }
+    }
+    disk.kill();
+    (disk, model)
+}
+
+/// Places of the batches, and under number 0 those of the headers of segments without an entry after `end`.
+fn places(disk: &MemoryDisk, format: LogFormat, end: u64) -> Vec<(u64, PathBuf, u64)> {
+    let (mut batches, mut headers) = (BTreeMap::new(), Vec::new());
+    for path in logs(disk) {
+        let found = batches_in(&disk.contents(&path).expect("a segment"), format);
+        if found.iter().all(|(number, _)| *number <= end) {
+            headers.push((0, path.clone(), 0));
+        }
+        // A segment may end with the open frame of a batch that is in the next one.
+        batches.extend(found.into_iter().map(|(number, offset)| (number, (path.clone(), offset))));
+    }
+    headers.into_iter().chain(batches.into_iter().map(|(number, (path, offset))| (number, path, offset))).collect()
+}
+
+/// A sole voter cannot fetch its log from another member. Only damage to what its newest snapshot does not cover may stop it.
+#[test]
+fn damage_that_the_newest_snapshot_makes_up_for_does_not_stop_a_member() {
+    // The snapshot ends at the end of a segment, or anywhere in it.
+    for (format, end) in FORMATS.into_iter().flat_map(|format| (30..38).map(move |end| (format, end))) {
+        let (disk, model) = with_snapshots(format, [end - 10, end], end + 5);
+        let mut given_up = 0;
+        for (number, path, offset) in places(&disk, format, end) {
+            for byte in [3, 20, 60] {
+                let context = format!("{format:?}, snapshot at {end}, byte {byte} of batch {number}");
+                let verdict = flip_and_check((&disk, &model), &path, offset + byte, 1);
+                let verdict = verdict.unwrap_or_else(|what| panic!("{context}: {what}"));
+                // After the last batch follows the open frame of the next one, so that it cannot be torn.
+                let is_needed = (end + 1..=end + 5).contains(&number);
+                assert_eq!(verdict == Verdict::Reported, is_needed, "{context}: {verdict:?}");
+                given_up += usize::from(verdict == Verdict::GivenUp);
+            }
+        }
+        assert!(given_up >= 3 * 10, "{format:?}, {end}: the log between the snapshots, {given_up}");
+    }
+}
+
+/// A damaged segment that is not needed is removed, so that the next start does not find it again, and the member goes on.
+#[test]
+fn a_start_gives_a_damaged_part_of_the_log_up_once() {
+    for format in FORMATS {
+        let (disk, model) = small_directory(format);
+        // The older snapshot ends with the first entry of the second of three segments.
+        let between = logs(&disk).remove(1);
+        disk.flip_bit(&between, 20, 1);
+        let found = open(&disk, 5).expect("the newest snapshot is after the damage");
+        let damaged: Vec<&Path> = found.given_up.iter().map(|damage| damage.path.as_path()).collect();
+        assert_eq!(damaged, [between.as_path()], "{format:?}");
+        assert!(!logs(&disk).contains(&between), "{format:?}: the damaged segment stays");
+        let mut storage = found.storage;
+        let next = model.last().index.next();
+        let persist = Persist { io: IoId(1), hard_state: None, entries: vec![history::entry(next.0, 1, 50)] };
+        storage.append(&[persist]).expect("no fault");
+        storage.purge(Index(1)).expect("no fault");
+        drop(storage);
+        let found = open(&disk, 6).expect("it opens");
+        assert_eq!((found.given_up, found.raft.log.tail.last().map(|entry| entry.id.index)), (Vec::new(), Some(next)));
+    }
 }
 
 /// Returns a disk with a log of `count` batches that hold one entry each, the path of the only segment, and the offset of each

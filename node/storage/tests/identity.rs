@@ -1,4 +1,4 @@
-//! Tests of the identity of a volume: a member ID is generated once, joins a cluster once, and is removed once.
+//! Tests of the identity of a volume: a member ID is generated once, joins a cluster once, is removed once, and may be isolated.
 
 #[path = "support/history.rs"]
 #[allow(dead_code, reason = "each test program uses a part of it")]
@@ -7,8 +7,10 @@ mod history;
 use std::sync::Arc;
 
 use history::{MEMBER, dir, meta, open, options, record};
+use memory_disk::MemoryDisk;
 use raft::{EntryId, HardState, Index, IoId, MemberId, Persist, Term};
-use storage::{ClusterId, ClusterIdentity, Options, Start, Storage, StorageError};
+use storage::isolation::isolate;
+use storage::{ClusterId, ClusterIdentity, DamageKind, LogRepair, OpenError, Options, Start, Storage, StorageError};
 
 fn append(storage: &mut Storage, index: u64) -> Result<(), StorageError> {
     let hard_state = Some(HardState { term: Term(1), vote: None });
@@ -149,4 +151,49 @@ fn an_unfinished_bootstrap_leaves_a_blank_volume() {
         }
     }
     panic!("a bootstrap takes fewer operations");
+}
+
+/// Why a start refuses the directory.
+fn isolation_of(disk: &MemoryDisk) -> Option<String> {
+    match open(disk, 2) {
+        Ok(_) => None,
+        Err(OpenError::Damaged { identity: Some(identity), damage }) => {
+            assert_eq!(identity.member, MEMBER);
+            let DamageKind::Isolated { reason } = damage.kind.clone() else { panic!("{damage}") };
+            let repair = LogRepair::open(Arc::new(disk.clone()), &dir(), &options(3), damage);
+            assert!(repair.is_err(), "nothing in the log is to be repaired");
+            Some(reason)
+        }
+        Err(other) => panic!("{other}"),
+    }
+}
+
+/// A member whose content is wrong must not serve again because it was restarted.
+#[test]
+fn an_isolated_member_stays_isolated_whatever_crash_follows() {
+    let blank = history::disk();
+    let mut storage = open(&blank, 1).expect("a blank disk opens").storage;
+    storage.bootstrap(record(), &Start::Empty).expect("a blank volume");
+    drop(storage);
+    let mut was_lost = false;
+    for stop in 1..20 {
+        let disk = blank.fork();
+        disk.stop_after(stop);
+        let is_done = isolate(&disk, &dir(), "it differs").is_ok();
+        disk.lose_power(stop);
+        let found = isolation_of(&disk);
+        assert!(found.as_deref().is_none_or(|reason| reason == "it differs"), "operation {stop}: {found:?}");
+        was_lost |= found.is_none();
+        if is_done {
+            assert!(found.is_some() && was_lost, "operation {stop}");
+            let path = dir().join("isolated");
+            // What the file holds does not matter.
+            disk.overwrite(&path, Some(vec![0xFF; 10_000]));
+            assert!(isolation_of(&disk).is_some_and(|reason| reason.len() < 10_000));
+            disk.overwrite(&path, None);
+            assert_eq!(isolation_of(&disk), None, "a person has removed it");
+            return;
+        }
+    }
+    panic!("the file is written with fewer operations");
 }

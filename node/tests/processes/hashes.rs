@@ -106,6 +106,18 @@ async fn a_member_that_differs_from_the_majority_isolates_itself() {
     cluster.members[leader].kill().await;
     crate::until::pass(std::time::Duration::from_secs(3)).await;
     assert_ne!(cluster.members[rest].describe().await.unwrap().role(), Role::Leader, "the isolated member voted");
+
+    // A restart does not revoke the verdict.
+    cluster.members[leader].start().await;
+    cluster.members[wrong].kill().await;
+    let said = cluster.members[wrong].start().await;
+    assert_eq!(said.phase(), Phase::Damaged);
+    assert!(said.error.contains("differs from that of a majority"), "{}", said.error);
+    // A person may revoke it. The next comparison reaches it again.
+    cluster.members[wrong].kill().await;
+    std::fs::remove_file(cluster.members[wrong].dir.join("isolated")).unwrap();
+    assert_eq!(cluster.members[wrong].start().await.phase(), Phase::Member);
+    cluster.members[wrong].in_phase(Phase::Damaged).await;
 }
 
 #[tokio::test]

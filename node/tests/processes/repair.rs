@@ -174,3 +174,27 @@ async fn a_sole_member_cannot_be_mended() {
     damage(&cluster.members[0], 10);
     assert_eq!(cluster.members[0].start().await.phase(), Phase::Damaged);
 }
+
+/// No other member has the log of a sole voter, but it needs none of it before its newest snapshot.
+#[tokio::test]
+async fn a_sole_voter_starts_although_the_log_before_its_snapshots_is_damaged() {
+    // A snapshot for each MiB of the log.
+    let flags = [&FLAGS[..], &["--snapshot-threshold", "16"]].concat();
+    let mut cluster = Cluster::bootstrapped("repair-sole", 1, &flags).await;
+    write(&cluster, 0..10).await;
+    for number in 0..30 {
+        cluster.members[0].write(&format!("long-{number}"), &"v".repeat(100_000)).await;
+    }
+    until("a snapshot is taken", async || {
+        let found = std::fs::read_dir(cluster.members[0].dir.join("snap")).ok()?;
+        found.flatten().any(|entry| entry.file_name().to_string_lossy().ends_with(".snap")).then_some(())
+    })
+    .await;
+    write(&cluster, 10..20).await;
+    cluster.members[0].kill().await;
+    damage(&cluster.members[0], 5);
+    assert_eq!(cluster.members[0].start().await.phase(), Phase::Member);
+    holds(&cluster.members[0], 50).await;
+    assert_eq!(cluster.members[0].counter("raft_log_given_up_total").await, Some(1.0));
+    write(&cluster, 20..30).await;
+}

@@ -215,11 +215,13 @@ impl Driver {
             }
             Event::SnapshotSent { to, number, arrived } => self.snapshot_sent(now, to, number, arrived),
             Event::LogRead { to, from, read } => {
-                // Damaged entries are no longer needed once a newer snapshot contains their effects.
-                self.snapshots.asked |= read.is_err();
+                if read.is_err() {
+                    self.snapshots.unreadable(from);
+                }
                 self.raft.log_read(now, to, from, read);
             }
             Event::SnapshotWritten(outcome) => self.snapshot_written(now, outcome),
+            Event::SnapshotUnreadable(index) => self.snapshots.lost(index),
             Event::Space(measured) => self.space_measured(now, measured),
             Event::RemovalVerified(verdict) => self.raft.removal_verified(now, verdict),
             Event::Reads(waiters) => self.rounds.add(now.monotonic, waiters),

@@ -159,6 +159,13 @@ impl SnapshotSchedule {
         self.due = self.due || index > self.newest;
     }
 
+    /// Records that the entry at this index cannot be read from the log. Makes a snapshot due that contains the entry's effects, so
+    /// that the entry is no longer needed. If the newest one contains them, another one would not help: a member that cannot take
+    /// a snapshot makes the leader read the same entry again and again.
+    pub(super) fn unreadable(&mut self, index: Index) {
+        self.asked |= index > self.newest;
+    }
+
     /// Compares the log with the trigger. `applied`: last applied index. `written`: bytes that this process has written to
     /// the log. `snapshot_bytes`: length of the newest snapshot.
     pub(super) fn measure(&mut self, applied: Index, written: u64, snapshot_bytes: u64) {
@@ -186,6 +193,14 @@ impl SnapshotSchedule {
         self.newest = self.newest.max(index);
         self.begun(written);
         self.captured = None;
+    }
+
+    /// Records that the durable snapshot which ends at `index` cannot be read. If it is the newest one, makes another one due, which
+    /// replaces it even if nothing was applied since. Otherwise no member could get a snapshot before enough entries are written.
+    pub(super) fn lost(&mut self, index: Index) {
+        if index == self.newest {
+            (self.newest, self.asked) = (Index(index.0.saturating_sub(1)), true);
+        }
     }
 
     /// Time at which a due snapshot may begin even if no event arrives.
@@ -227,6 +242,15 @@ mod tests {
         schedule.begun(100);
         schedule.measure(Index(8), 109, 0);
         assert!(!schedule.is_due());
+    }
+
+    #[test]
+    fn an_unreadable_entry_that_the_newest_snapshot_contains_makes_none_due() {
+        let mut schedule = SnapshotSchedule::new(Arc::default(), SnapshotTrigger::Entries, Index(7), 0);
+        schedule.unreadable(Index(7));
+        assert!(!schedule.is_due());
+        schedule.unreadable(Index(8));
+        assert!(schedule.is_due());
     }
 
     #[test]

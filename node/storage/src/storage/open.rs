@@ -12,6 +12,7 @@ use crate::error::{Damage, DamageKind, Failure, Latch, Newer, OpenError, Storage
 use crate::hard_state::HardStateFile;
 use crate::identity::{ClusterIdentity, Identity};
 use crate::identity_file;
+use crate::isolation;
 use crate::replace::DRAFT_ENDING;
 use crate::snapshot::{FoundSnapshots, SnapshotInfo, SnapshotOrigin, Snapshots};
 use crate::storage::{
@@ -31,6 +32,7 @@ struct Opened {
     log: LogOutline,
     snapshot: Option<SnapshotInfo>,
     quarantined: Vec<Damage>,
+    given_up: Vec<Damage>,
 }
 
 /// Implements [`Storage::open`].
@@ -51,7 +53,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<
         Identity { cluster: Some(record), .. } => read_member(&disk, dir, &options, &latch, &identity, record),
         Identity { cluster: None, .. } => read_blank(&disk, dir, &options, &latch, &identity),
     };
-    let Opened { member, snapshots, raft, log, snapshot, quarantined } =
+    let Opened { member, snapshots, raft, log, snapshot, quarantined, given_up } =
         opened.map_err(|error| conclude(error, Some(&identity)))?;
     assert_eq!(identity.has_data(), member.is_some(), "only the files of a member are written to");
     let storage = Storage {
@@ -65,7 +67,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<
         saves_space: false,
         _lock: lock,
     };
-    Ok(Recovered { storage, identity, raft, log, snapshot, quarantined })
+    Ok(Recovered { storage, identity, raft, log, snapshot, quarantined, given_up })
 }
 
 fn damaged(path: PathBuf, kind: DamageKind) -> OpenError {
@@ -149,7 +151,7 @@ fn read_removed(disk: &Arc<dyn Disk>, dir: &Path, options: &Options, latch: &Lat
     let (snap_dir, limits) = (dir.join(SNAPSHOTS), snapshot_limits(options));
     let snapshots = Snapshots::none(disk.clone(), snap_dir, identity.member, limits, latch.clone());
     let (raft, log) = (Restored::default(), LogOutline::default());
-    Opened { member: None, snapshots, raft, log, snapshot: None, quarantined: Vec::new() }
+    Opened { member: None, snapshots, raft, log, snapshot: None, quarantined: Vec::new(), given_up: Vec::new() }
 }
 
 /// Opens a blank volume, and removes the snapshots that an unfinished bootstrap left in it.
@@ -184,6 +186,7 @@ fn read_member(
     identity: &Identity,
     record: &ClusterIdentity,
 ) -> Result<Opened, OpenError> {
+    isolation::check(&**disk, dir)?;
     let id = identity.member;
     let hard_state = HardStateFile::open(&**disk, dir.join(HARD_STATE), id, latch.clone())?;
     let (snap_dir, limits) = (dir.join(SNAPSHOTS), snapshot_limits(options));
@@ -198,7 +201,7 @@ fn read_member(
     let ends: Vec<EntryId> = snapshots.list().iter().map(|info| info.meta.last).collect();
     let (wal_settings, bound) = (wal_options(id, options), options.memory_bytes);
     let log = Wal::recover(disk.clone(), wal_dir.clone(), wal_settings, latch.clone(), &ends, bound)?;
-    let RecoveredLog { mut wal, mut outline, mut tail } = log;
+    let RecoveredLog { mut wal, mut outline, mut tail, given_up } = log;
 
     match reaches(&meta, wal.first(), wal.last(), &outline) {
         Reach::Whole => {}
@@ -229,7 +232,7 @@ fn read_member(
     }
     let raft = Restored { hard_state: hard_state.state(), snapshot: meta, log: outline.with_tail(tail) };
     let member = Some(MemberFiles { hard_state, wal, first_kept: Index(0) });
-    Ok(Opened { member, snapshots, raft, log: outline, snapshot, quarantined: unreadable })
+    Ok(Opened { member, snapshots, raft, log: outline, snapshot, quarantined: unreadable, given_up })
 }
 
 /// Relation of a log to a snapshot.

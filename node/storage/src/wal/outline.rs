@@ -70,6 +70,12 @@ impl OutlineBuilder {
         self.last
     }
 
+    /// Begins anew after the entry at `index`, whose term is unknown, because the log before it cannot be read.
+    pub(crate) fn begin_after(&mut self, index: Index) {
+        let floor = EntryId { term: Term(0), index };
+        *self = Self { is_floor_known: floor == EntryId::default(), ..Self::new(floor, self.tail_bound) };
+    }
+
     /// Adds an entry. It supersedes the old entries at and above its index.
     pub(crate) fn push(&mut self, entry: Entry) {
         let EntryId { index, term } = entry.id;

@@ -155,6 +155,14 @@ pub(crate) fn opens(segment: &mut impl SegmentBytes, salt: u64, offset: u64) -> 
     place_frame_at(segment, OPEN, salt, offset)
 }
 
+/// Returns the place of the batch whose open frame is at `offset` in the segment of `earlier`; `None` if there is no open frame. The
+/// frame carries the chain, so that a reader can begin there.
+pub(crate) fn opened_place(segment: &mut impl SegmentBytes, earlier: Place, offset: u64) -> io::Result<Option<Place>> {
+    let Some(number) = opens(segment, earlier.salt, offset)? else { return Ok(None) };
+    let frame = segment.get(offset, FRAME_SIZE)?;
+    Ok(frame.map(|frame| Place { number, offset, chain: half(frame, CHAIN), ..earlier }))
+}
+
 /// Returns the number of the segment in which the log continues, if a frame at `offset` names a segment.
 pub(crate) fn continued_in(segment: &mut impl SegmentBytes, salt: u64, offset: u64) -> io::Result<Option<u64>> {
     place_frame_at(segment, CONTINUED, salt, offset)

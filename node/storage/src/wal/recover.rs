@@ -10,6 +10,9 @@
 //! - **a torn tail** otherwise. No byte of a torn tail was ever acknowledged, and no byte of it is read again, because the next
 //!   segment's header names the end of the last whole batch as the place where the log continues.
 //!
+//! Damage that the newest snapshot makes up for does not stop a start. Older snapshots whose log is damaged are given up, and damage
+//! before the end of the snapshot from which the log is read is passed.
+//!
 //! A repair reads the part of a damaged log before the first damage (`Wal::salvage`).
 
 use std::collections::{BTreeSet, VecDeque};
@@ -25,7 +28,7 @@ use crate::wal::extents::Extents;
 use crate::wal::format::LogFormat;
 use crate::wal::outline::{LogOutline, OutlineBuilder};
 use crate::wal::read::Reads;
-use crate::wal::record::{self, Place};
+use crate::wal::record::{self, Fault, Place, RecoveredBatch};
 use crate::wal::segment::{self, DRAFT, HEADER_SIZE, Header, Previous, SPARE, Segment};
 use crate::wal::window::{SegmentBytes, Window};
 use crate::wal::{Wal, WalOptions};
@@ -40,6 +43,8 @@ pub(crate) struct RecoveredLog {
     pub(crate) outline: LogOutline,
     /// The last entries, with consecutive indexes. Empty only if the log is empty.
     pub(crate) tail: Vec<Entry>,
+    /// Damage to parts of the log that the newest snapshot makes up for.
+    pub(crate) given_up: Vec<Damage>,
 }
 
 /// What a repair can keep of a damaged log.
@@ -122,12 +127,8 @@ impl Wal {
             return Err(damaged(&dir, 0, DamageKind::Missing));
         };
         let newest_snapshot = snapshots.first().copied().unwrap_or_default();
-        let oldest_snapshot = snapshots.last().map_or(Index(0), |last| last.index);
-        let chain = walk_back(&*disk, &dir, &options, &seqs, newest, oldest_snapshot)?;
-        let mut reader = LogReader::new(&chain, tail_bound);
-        for (header, next) in chain.iter().zip(chain.iter().skip(1).map(Some).chain([None])) {
-            reader.read_segment(&*disk, &dir, header, next)?;
-        }
+        let directory = LogDirectory { disk: &*disk, dir: &dir, options: &options, seqs: &seqs, newest };
+        let (reader, given_up) = directory.read_needed(snapshots, tail_bound)?;
         let LogReader { segments, extents, outline, next_batch, .. } = reader;
         let last = outline.last();
         let (outline, tail) = outline.finish(&extents, newest_snapshot);
@@ -141,7 +142,9 @@ impl Wal {
             let file = disk.open(&newest.path).map_err(Failure::of("open", &newest.path))?;
             file.sync().map_err(Failure::of("sync", &newest.path))?;
         }
-        let recyclable = purged(&dir, &seqs, &segments, options.recycled_segments);
+        let mut recyclable = purged(&dir, &seqs, &segments, options.recycled_segments);
+        // The next start would find the same damage.
+        recyclable.retain(|path| given_up.iter().all(|damage| damage.path != *path));
         for name in &names {
             let path = dir.join(name);
             let referenced = segments.iter().any(|segment| segment.path == path) || recyclable.contains(&path);
@@ -173,7 +176,7 @@ impl Wal {
         debug_assert!(tail.windows(2).all(|pair| pair[0].id.index.next() == pair[1].id.index), "the log has a gap");
         debug_assert!(tail.last().is_none_or(|entry| entry.id == last), "the log ends elsewhere");
         debug_assert_eq!(tail.is_empty(), wal.extents.first().is_none(), "the last entry is returned");
-        Ok(RecoveredLog { wal, outline, tail })
+        Ok(RecoveredLog { wal, outline, tail, given_up })
     }
 
     /// Reads a damaged log up to the first damage. Changes nothing.
@@ -200,8 +203,9 @@ impl Wal {
         }
         let newest_snapshot = snapshots.first().copied().unwrap_or_default();
         let oldest_snapshot = snapshots.last().map_or(Index(0), |last| last.index);
-        let chain = whole(walk_back(disk, dir, options, &seqs, newest, oldest_snapshot))?.unwrap_or_default();
-        let mut reader = LogReader::new(&chain, 0);
+        let directory = LogDirectory { disk, dir, options, seqs: &seqs, newest };
+        let chain = whole(directory.walk_back(oldest_snapshot, None))?.unwrap_or_default();
+        let mut reader = LogReader::new(&chain, 0, None);
         for (header, next) in chain.iter().zip(chain.iter().skip(1).map(Some).chain([None])) {
             if whole(reader.read_segment(disk, dir, header, next))?.is_none() {
                 break;
@@ -241,39 +245,75 @@ fn purged(dir: &Path, seqs: &BTreeSet<u64>, segments: &[Segment], count: usize) 
     paths
 }
 
-/// Reads the headers of the segments that hold the log, and returns them oldest first. Walks from the newest segment back to a
-/// segment that starts the log anew, whose predecessor was purged, or that begins at or before the end of the oldest snapshot. The
-/// segments before that one hold nothing that is needed.
-fn walk_back(
-    disk: &dyn Disk,
-    dir: &Path,
-    options: &WalOptions,
-    seqs: &BTreeSet<u64>,
+/// The files of a log at a start.
+struct LogDirectory<'a> {
+    disk: &'a dyn Disk,
+    dir: &'a Path,
+    options: &'a WalOptions,
+    /// Numbers of all segments.
+    seqs: &'a BTreeSet<u64>,
     newest: u64,
-    oldest_snapshot: Index,
-) -> Result<Vec<Header>, OpenError> {
-    let mut chain = Vec::new();
-    let mut seq = newest;
-    loop {
-        let path = dir.join(segment::name(seq));
-        let header = read_header(disk, dir, seq)?;
-        if header.member != options.member {
-            return Err(damaged(&path, 0, DamageKind::Foreign));
+}
+
+impl LogDirectory<'_> {
+    /// Reads the log from the end of the oldest snapshot on. If this part of the log is damaged, gives that snapshot up and reads from
+    /// the end of the next one on. Returns the damage that the newest snapshot makes up for as well.
+    fn read_needed(&self, snapshots: &[EntryId], tail_bound: u64) -> Result<(LogReader, Vec<Damage>), OpenError> {
+        let mut given_up = Vec::new();
+        for snapshot in snapshots.iter().rev() {
+            match self.read_after(snapshot.index, None, tail_bound) {
+                Err(OpenError::Damaged { damage, .. }) if is_decay(&damage) => given_up.push(damage),
+                other => return other.map(|reader| reader.with_passed(given_up)),
+            }
         }
-        if header.seq != seq || header.previous.is_some_and(|p| p.seq >= seq) {
-            return Err(damaged(&path, 0, DamageKind::Contents("a segment under another one's name")));
-        }
-        // The snapshot's last entry itself is read, so that its term can be compared.
-        let previous = header.previous.filter(|_| header.base.index >= oldest_snapshot);
-        chain.push(header);
-        match previous {
-            Some(previous) if seqs.contains(&previous.seq) => seq = previous.seq,
-            _ => break,
-        }
+        let newest = snapshots.first().copied().unwrap_or_default();
+        self.read_after(newest.index, Some(newest), tail_bound).map(|reader| reader.with_passed(given_up))
     }
-    chain.reverse();
-    debug_assert!(chain.is_sorted_by(|before, after| before.seq < after.seq), "segments are read oldest first");
-    Ok(chain)
+
+    /// Reads the log that a start from a snapshot with this end needs. Also reads the snapshot's last entry if it is there, unless a
+    /// segment continues the log after `base`.
+    fn read_after(&self, snapshot: Index, base: Option<EntryId>, tail_bound: u64) -> Result<LogReader, OpenError> {
+        let chain = self.walk_back(snapshot, base)?;
+        let mut reader = LogReader::new(&chain, tail_bound, Some(snapshot));
+        for (header, next) in chain.iter().zip(chain.iter().skip(1).map(Some).chain([None])) {
+            reader.read_segment(self.disk, self.dir, header, next)?;
+        }
+        Ok(reader)
+    }
+
+    /// Reads the headers of the segments that hold the log, and returns them oldest first. Walks from the newest segment back to a
+    /// segment that starts the log anew, whose predecessor was purged, that begins at or before the end of the snapshot, or that
+    /// continues the log after `base`. The segments before that one hold nothing that is needed.
+    fn walk_back(&self, snapshot: Index, base: Option<EntryId>) -> Result<Vec<Header>, OpenError> {
+        let mut chain = Vec::new();
+        let mut seq = self.newest;
+        loop {
+            let path = self.dir.join(segment::name(seq));
+            let header = read_header(self.disk, self.dir, seq)?;
+            if header.member != self.options.member {
+                return Err(damaged(&path, 0, DamageKind::Foreign));
+            }
+            if header.seq != seq || header.previous.is_some_and(|p| p.seq >= seq) {
+                return Err(damaged(&path, 0, DamageKind::Contents("a segment under another one's name")));
+            }
+            // The snapshot's last entry itself is read, so that its term can be compared.
+            let is_start = header.base.index < snapshot || Some(header.base) == base;
+            let previous = header.previous.filter(|_| !is_start);
+            chain.push(header);
+            match previous {
+                Some(previous) if self.seqs.contains(&previous.seq) => seq = previous.seq,
+                _ => break,
+            }
+        }
+        chain.reverse();
+        debug_assert!(chain.is_sorted_by(|before, after| before.seq < after.seq), "segments are read oldest first");
+        Ok(chain)
+    }
+}
+
+/// Returns whether bytes changed after they were written. What another program wrote, or another member, is no decay.
+fn is_decay(damage: &Damage) -> bool {
+    !matches!(damage.kind, DamageKind::Newer { .. } | DamageKind::Foreign)
 }
 
 fn read_header(disk: &dyn Disk, dir: &Path, seq: u64) -> Result<Header, OpenError> {
@@ -296,13 +336,26 @@ struct LogReader {
     next_batch: u64,
     /// Number of the segment that is being read, and the place after its last whole batch.
     reached: Option<(u64, Place)>,
+    /// End of the snapshot that makes up for damage before it; `None` if no damage is passed.
+    snapshot: Option<Index>,
+    /// First damage that was passed.
+    passed: Option<Damage>,
 }
 
 impl LogReader {
-    fn new(chain: &[Header], tail_bound: u64) -> Self {
+    fn new(chain: &[Header], tail_bound: u64, snapshot: Option<Index>) -> Self {
         let base = chain.first().map_or(EntryId::default(), |header| header.base);
         let outline = OutlineBuilder::new(base, tail_bound);
-        Self { segments: Vec::new(), extents: Extents::default(), outline, next_batch: 1, reached: None }
+        let (segments, extents) = (Vec::new(), Extents::default());
+        Self { segments, extents, outline, next_batch: 1, reached: None, snapshot, passed: None }
+    }
+
+    /// Adds the damage that was passed.
+    fn with_passed(mut self, mut given_up: Vec<Damage>) -> (Self, Vec<Damage>) {
+        given_up.extend(self.passed.take());
+        // Each snapshot that needs a damaged part is an attempt to read it.
+        given_up.dedup();
+        (self, given_up)
     }
 
     fn read_segment(
@@ -329,14 +382,11 @@ impl LogReader {
         while continued.is_none_or(|next| place.offset < next.end) {
             let batch = match record::decode_batch(&mut window, place).map_err(failed())? {
                 Ok(batch) => batch,
-                Err(fault) => {
-                    let torn = fault.kind == DamageKind::Checksum
-                        && continued.is_none()
-                        && !is_followed(&mut window, place).map_err(failed())?;
-                    if torn {
-                        break;
-                    }
-                    return Err(damaged(&path, fault.offset, fault.kind));
+                Err(Fault { offset, kind }) => {
+                    let damage = Damage { path: path.clone(), offset, kind };
+                    let Some((next, batch)) = self.after_fault(&mut window, place, continued, damage)? else { break };
+                    place = next;
+                    batch
                 }
             };
             // Checked before anything of the batch is kept, so that a repair keeps whole batches.
@@ -365,6 +415,59 @@ impl LogReader {
         self.segments.push(Segment { header: header.clone(), path, max_index, end: place.offset, chain: place.chain });
         Ok(())
     }
+}
+
+impl LogReader {
+    /// Decides what the fault at `place` is. Returns `None` for a torn tail, and the batch to go on with if the snapshot makes up for
+    /// the damage.
+    ///
+    /// # Errors
+    /// Returns any other damage.
+    fn after_fault(
+        &mut self,
+        window: &mut Window,
+        place: Place,
+        continued: Option<Previous>,
+        damage: Damage,
+    ) -> Result<Option<(Place, RecoveredBatch)>, OpenError> {
+        let failed = || Failure::of("read", &damage.path);
+        let may_be_torn = damage.kind == DamageKind::Checksum && continued.is_none();
+        if may_be_torn && !is_followed(window, place).map_err(failed())? {
+            return Ok(None);
+        }
+        let end = continued.map_or(window.size(), |next| next.end);
+        let resumed = match self.snapshot.filter(|_| is_decay(&damage)) {
+            Some(snapshot) => resume(window, place, end, snapshot).map_err(failed())?,
+            None => None,
+        };
+        let Some((first, next, batch)) = resumed else { return Err(OpenError::Damaged { identity: None, damage }) };
+        self.extents.clear();
+        self.outline.begin_after(Index(first.0 - 1));
+        self.passed.get_or_insert(damage);
+        Ok(Some((next, batch)))
+    }
+}
+
+/// Finds the first whole batch after `place` with which the log after a snapshot is complete, and returns its first index, too. This
+/// batch begins at or before the entry after the snapshot: an entry that was lost before it is in the snapshot or superseded.
+fn resume(
+    window: &mut Window,
+    place: Place,
+    end: u64,
+    snapshot: Index,
+) -> io::Result<Option<(Index, Place, RecoveredBatch)>> {
+    let mut at = place.offset + place.unit;
+    while at < end {
+        if let Some(next) = record::opened_place(window, place, at)?.filter(|next| next.number > place.number)
+            && let Ok(batch) = record::decode_batch(window, next)?
+            && let Some(first) = batch.entries.first().map(|entry| entry.id.index)
+            && (1..=snapshot.next().0).contains(&first.0)
+        {
+            return Ok(Some((first, next, batch)));
+        }
+        at += place.unit;
+    }
+    Ok(None)
 }
 
 /// Returns whether an open frame of a later batch follows `place`.

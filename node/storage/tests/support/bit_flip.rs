@@ -17,6 +17,8 @@ pub(crate) enum Verdict {
     Harmless,
     /// The start puts a damaged snapshot aside, and the log holds the same entries.
     PutAside,
+    /// The start reports damage to a part of the log that the newest snapshot makes up for.
+    GivenUp,
 }
 
 /// Returns a disk after some random steps and a kill, and the state that the disk must hold.
@@ -80,8 +82,11 @@ pub(crate) fn flip_and_check(
         Err(OpenError::Damaged { .. }) => Ok(Verdict::Reported),
         Err(other) => Err(Broken::new("a start fails only because of damage", other)),
         Ok(found) if found.quarantined.is_empty() => match is(model, &found) {
-            Ok(()) if is_newest_snapshot_whole(&found) => Ok(Verdict::Harmless),
-            Ok(()) => Err(Broken::new("a snapshot is read as it was written", path.display())),
+            Ok(()) if !is_newest_snapshot_whole(&found) => {
+                Err(Broken::new("a snapshot is read as it was written", path.display()))
+            }
+            Ok(()) if found.given_up.is_empty() => Ok(Verdict::Harmless),
+            Ok(()) => Ok(Verdict::GivenUp),
             Err(what) => Err(Broken::new("no write is lost without a report", what)),
         },
         Ok(found) if is_replaced_by_the_log(model, &found) => Ok(Verdict::PutAside),
