@@ -12,6 +12,7 @@ mod capacity;
 mod connection;
 pub(super) mod connections;
 mod hpack;
+mod huffman;
 pub(crate) mod memory;
 mod pages;
 mod preface;
