@@ -13,8 +13,8 @@ use http::{HeaderMap, Response};
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
-use super::capacity::Reserved;
 use super::connections::OpenCall;
+use super::memory::HeldMemory;
 use super::traffic::{Piece, Traffic};
 use crate::framed::Framed;
 use crate::grpc::{self, Messages};
@@ -165,13 +165,13 @@ async fn wait<T>(respond: &mut SendResponse<Piece>, call: impl Future<Output = T
 ///
 /// # Errors
 /// Returns an error if there is none for some time. The answer to a write says then that the outcome is unknown.
-async fn memory(call: &OpenCall, message: &Framed) -> Result<Option<Reserved>, Status> {
+async fn memory(call: &OpenCall, message: &Framed) -> Result<Option<HeldMemory>, Status> {
     let bytes = message.remaining();
     if bytes <= SMALL_BYTES_MAX || message.has_memory() {
         return Ok(None);
     }
-    let reserved = call.memory().reserve_answer(call.connection(), bytes).await;
-    reserved.map(Some).ok_or_else(|| Refusal::Timeout.into())
+    let held = call.memory().hold_answer(call.connection(), bytes).await;
+    held.map(Some).ok_or_else(|| Refusal::Timeout.into())
 }
 
 /// Gives bytes to `h2` as the client's windows open. A message that waits for that keeps its place in memory, so the
