@@ -32,7 +32,7 @@ use self::connections::Place;
 use self::preface::Version;
 use crate::timeout;
 
-pub(super) use answers::Answer;
+pub(super) use answers::{Answer, Claim};
 pub(super) use capacity::Reserved;
 pub(super) use requests::{MessageMemory, Received, Requests};
 

@@ -32,7 +32,16 @@ pub(crate) enum Answer {
     /// One message.
     One(Framed),
     /// Any number of messages, until the given time.
-    Many(Messages, Option<Instant>),
+    Many(Messages, Option<Instant>, Claim),
+}
+
+/// What a stream means for its connection when a newcomer needs a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// The connection is in use.
+    Keeps,
+    /// The connection may end, as if it had no stream. The client only waits for news, and asks again when it has connected.
+    Yields,
 }
 
 /// Why an answer was not sent.
@@ -73,7 +82,12 @@ impl Answers {
     pub(super) async fn grpc(mut self, answer: Result<Answer, Status>) -> Result<(), Unsent> {
         match answer {
             Ok(Answer::One(message)) => self.one(message).await,
-            Ok(Answer::Many(messages, until)) => self.many(messages, until).await,
+            Ok(Answer::Many(messages, until, claim)) => {
+                if claim == Claim::Yields {
+                    self.call.yields();
+                }
+                self.many(messages, until).await
+            }
             Err(status) => {
                 self.begin(grpc::refusal(&status), true)?;
                 Ok(())
