@@ -201,6 +201,19 @@ async fn pages_are_served_over_both_versions_of_http() {
     server.task.await.unwrap();
 }
 
+/// Each connection may hold the head of a request, and a port has thousands of connections.
+#[tokio::test(start_paused = true)]
+async fn a_request_for_a_page_with_a_long_head_is_refused_before_it_is_complete() {
+    let (server, mut stream) = Server::start(MIB);
+    let started = Instant::now();
+    stream.write_all(format!("GET /version HTTP/1.1\r\nlong: {}", "v".repeat(9 << 10)).as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    in_time(stream.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    in_time(server.task).await.unwrap();
+    assert!(started.elapsed() < GIVEN_UP.start, "{:?}", started.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_does_not_begin_in_time_ends() {
     for first in [&b""[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n", b"GET / HTTP/1.1\r\n"] {
