@@ -36,7 +36,12 @@ pub(super) fn count(request: &[u8]) -> Result<usize, TooMany> {
             }
             // Field 1 has comparisons, and the other two have operations.
             if field != 1 {
-                transactions.extend(Fields(content).filter(|(kind, _)| *kind == NESTED).map(|(_, nested)| nested));
+                // An operation has one nested transaction at most, but a message can name any number of them.
+                let nested = Fields(content).filter(|(kind, _)| *kind == NESTED).map(|(_, nested)| nested);
+                transactions.extend(nested.take(OPERATIONS_MAX + 1));
+                if transactions.len() > OPERATIONS_MAX {
+                    return Err(TooMany);
+                }
             }
         }
     }
@@ -100,6 +105,20 @@ mod tests {
         };
         assert_eq!(count(&outer.encode_to_vec()), Ok(5 + 3 + 3 + 1 + 1 + 3));
         assert_eq!(count(&[]), Ok(0));
+    }
+
+    /// A list of them would have eight times as many bytes as the message.
+    #[test]
+    fn an_operation_that_names_very_many_transactions_is_refused() {
+        let named = |number: usize| {
+            let op = [0x22, 0].repeat(number);
+            let mut txn = vec![0x12];
+            prost::encoding::encode_varint(op.len() as u64, &mut txn);
+            [txn, op].concat()
+        };
+        assert_eq!(count(&named(OPERATIONS_MAX)), Ok(1));
+        assert_eq!(count(&named(OPERATIONS_MAX + 1)), Err(TooMany));
+        assert_eq!(count(&named(750_000)), Err(TooMany));
     }
 
     /// 1.5 MB of empty operations become a hundred times as much when they are decoded.

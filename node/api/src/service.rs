@@ -19,7 +19,7 @@ use crate::observer::{CallObserver, PendingCall};
 use crate::pages::{Pages, not_found};
 use crate::status::Refusal;
 use crate::transport::connections::Place;
-use crate::transport::{self, Answer, Calls, Received, Requests};
+use crate::transport::{self, Answer, Calls, Claim, Received, Requests};
 use crate::{cluster, grpc_health, kv, maintenance, range_stream, timeout};
 
 /// Service of the client port. It serves gRPC and, over plain HTTP, `/version` and `/health`, which etcd's clients
@@ -54,7 +54,7 @@ impl ClientService {
         let called = pin!(self.dispatch(method, metadata, requests));
         match timeout::within(given, called).await? {
             // The time of a stream includes its messages.
-            Answer::Many(messages, _) => Ok(Answer::Many(messages, until)),
+            Answer::Many(messages, _, claim) => Ok(Answer::Many(messages, until, claim)),
             one @ Answer::One(_) => Ok(one),
         }
     }
@@ -76,7 +76,7 @@ impl ClientService {
                 let messages = StreamExt::inspect(messages, move |_| {
                     let _kept = &call;
                 });
-                return Ok(Answer::Many(Box::pin(messages), None));
+                return Ok(Answer::Many(Box::pin(messages), None, Claim::Keeps));
             }
             Method::MemberList => cluster::member_list(context, &call).await,
             Method::MemberAdd | Method::MemberRemove | Method::MemberUpdate | Method::MemberPromote => {
@@ -93,7 +93,8 @@ impl ClientService {
             Method::HealthCheck => grpc_health::check(context, &call),
             Method::HealthList => grpc_health::list(context, &call),
             Method::HealthWatch => {
-                return grpc_health::watch(context, &call).map(|messages| Answer::Many(messages, None));
+                // Otherwise clients that wait for nothing else could keep all places.
+                return grpc_health::watch(context, &call).map(|messages| Answer::Many(messages, None, Claim::Yields));
             }
         };
         one.map(Answer::One)

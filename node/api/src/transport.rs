@@ -12,6 +12,7 @@ mod capacity;
 mod connection;
 pub(super) mod connections;
 mod hpack;
+mod huffman;
 pub(crate) mod memory;
 mod pages;
 mod preface;
@@ -31,7 +32,7 @@ use self::connections::Place;
 use self::preface::Version;
 use crate::timeout;
 
-pub(super) use answers::Answer;
+pub(super) use answers::{Answer, Claim};
 pub(super) use capacity::Reserved;
 pub(super) use requests::{MessageMemory, Received, Requests};
 

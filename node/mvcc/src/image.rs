@@ -6,6 +6,7 @@ mod error;
 mod summary;
 
 mod loading;
+mod numbers;
 mod writing;
 
 mod full;

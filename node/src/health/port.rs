@@ -22,6 +22,9 @@ pub(crate) const CONNECTIONS_MAX: usize = 32;
 /// Maximum time of a connection, from its first byte to the last one of the answer. A connection carries one request.
 const CONNECTION_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// Maximum size of the head of a request, in bytes.
+const HEAD_BYTES_MAX: usize = 8 << 10;
+
 /// The request has not arrived.
 const WAITS: u8 = 0;
 /// A page is being written, such as the metrics. A client that does not read it delays its end.
@@ -100,7 +103,8 @@ async fn connection(stream: TcpStream, probes: Probes, doing: Arc<AtomicU8>) {
         }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
-    let served = http.timer(TokioTimer::new()).keep_alive(false).serve_connection(TokioIo::new(stream), service);
+    http.timer(TokioTimer::new()).keep_alive(false).max_buf_size(HEAD_BYTES_MAX);
+    let served = http.serve_connection(TokioIo::new(stream), service);
     match tokio::time::timeout(CONNECTION_TIME_MAX, served).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "a connection on the HTTP port failed"),

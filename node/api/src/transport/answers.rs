@@ -14,8 +14,8 @@ use http::{HeaderMap, Response};
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
-use super::capacity::Reserved;
 use super::connections::OpenCall;
+use super::memory::HeldMemory;
 use super::traffic::{Piece, Traffic};
 use crate::framed::Framed;
 use crate::grpc::{self, Messages};
@@ -33,7 +33,16 @@ pub(crate) enum Answer {
     /// One message.
     One(Framed),
     /// Any number of messages, until the given time.
-    Many(Messages, Option<Instant>),
+    Many(Messages, Option<Instant>, Claim),
+}
+
+/// What a stream means for its connection when a newcomer needs a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// The connection is in use.
+    Keeps,
+    /// The connection may end, as if it had no stream. The client only waits for news, and asks again when it has connected.
+    Yields,
 }
 
 /// Why an answer was not sent.
@@ -75,8 +84,13 @@ impl Answers {
     pub(super) async fn grpc(mut self, answer: Result<Answer, Status>) -> Result<(), Unsent> {
         match answer {
             Ok(Answer::One(message)) => self.one(message).await,
-            // Streams are rare and need more room than other answers.
-            Ok(Answer::Many(messages, until)) => Box::pin(self.many(messages, until)).await,
+            Ok(Answer::Many(messages, until, claim)) => {
+                if claim == Claim::Yields {
+                    self.call.yields();
+                }
+                // Streams are rare and need more room than other answers.
+                Box::pin(self.many(messages, until)).await
+            }
             Err(status) => {
                 self.begin(grpc::refusal(&status), true)?;
                 Ok(())
@@ -181,9 +195,9 @@ fn needs_memory(message: &Framed) -> bool {
 ///
 /// # Errors
 /// Returns an error if there is none for some time. The answer to a write says then that the outcome is unknown.
-async fn memory(call: &OpenCall, bytes: usize) -> Result<Reserved, Status> {
-    let reserved = call.memory().reserve_answer(call.connection(), bytes).await;
-    reserved.ok_or_else(|| Refusal::Timeout.into())
+async fn memory(call: &OpenCall, bytes: usize) -> Result<HeldMemory, Status> {
+    let held = call.memory().hold_answer(call.connection(), bytes).await;
+    held.ok_or_else(|| Refusal::Timeout.into())
 }
 
 /// Gives bytes to `h2` as the client's windows open. A message that waits for that keeps its place in memory, so the

@@ -1,5 +1,6 @@
 //! The open connections of a port. Owns how many there are, and which one ends for a newcomer: one that has not begun
-//! yet, or that has been idle for the longest time. Does not own what is served on a connection (`connection.rs`).
+//! yet, or that has been idle for the longest time. A connection with nothing but streams that yield is idle, and ends after
+//! those without any stream. Does not own what is served on a connection (`connection.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -51,9 +52,12 @@ struct Entry {
     started: Instant,
     /// Number of bytes received, as far as it matters for the begin.
     received: AtomicU64,
-    /// Number of calls in progress.
+    /// Number of calls in progress, except those that yield.
     calls: AtomicU32,
-    /// Time of the last end of a call, or of the connection's begin, in milliseconds since the member started.
+    /// Number of calls in progress that yield to a newcomer.
+    yielding: AtomicU32,
+    /// Time of the last end of a call, of the last begin of one that yields, or of the connection's begin, in milliseconds
+    /// since the member started.
     used_ms: AtomicU64,
     closes: Notify,
 }
@@ -66,6 +70,7 @@ impl Entry {
             started: connections.started,
             received: AtomicU64::new(0),
             calls: AtomicU32::new(0),
+            yielding: AtomicU32::new(0),
             used_ms: AtomicU64::new(0),
             closes: Notify::new(),
         };
@@ -87,6 +92,10 @@ impl Entry {
 
     fn has_calls(&self) -> bool {
         self.calls.load(Ordering::Relaxed) > 0
+    }
+
+    fn is_yielding(&self) -> bool {
+        self.yielding.load(Ordering::Relaxed) > 0
     }
 
     /// Returns whether the connection may end for a newcomer.
@@ -111,7 +120,7 @@ impl Connections {
     }
 
     /// Gives a new connection its place. If all places are taken, a connection is asked to end: one that has not begun,
-    /// or the one that has been idle for the longest time. Returns `None` if all others are in use, or if too many are
+    /// or the one that has been idle for the longest time, preferably one without any stream. Returns `None` if all others are in use, or if too many are
     /// still ending.
     #[must_use]
     pub fn admit(self: &Arc<Self>) -> Option<Place> {
@@ -121,7 +130,7 @@ impl Connections {
         }
         if open.entries.len() >= self.max {
             let idle = open.entries.iter().filter(|(_, entry)| entry.is_idle());
-            let order = |entry: &Entry| (entry.has_begun(), entry.used_ms.load(Ordering::Relaxed));
+            let order = |entry: &Entry| (entry.has_begun(), entry.is_yielding(), entry.used_ms.load(Ordering::Relaxed));
             let oldest = idle.min_by_key(|(_, entry)| order(entry)).map(|(number, _)| *number);
             let ended = open.entries.remove(&oldest?)?;
             open.leaving += 1;
@@ -152,7 +161,7 @@ impl Place {
     #[must_use]
     pub fn call(&self) -> OpenCall {
         self.entry.calls.fetch_add(1, Ordering::Relaxed);
-        OpenCall { entry: Arc::clone(&self.entry), counted: None }
+        OpenCall { entry: Arc::clone(&self.entry), counted: None, is_yielding: false }
     }
 
     /// Notes that a call begins, unless as many are in progress on all connections as may be.
@@ -160,7 +169,7 @@ impl Place {
     pub(super) fn admit_call(&self) -> Option<OpenCall> {
         let counted = Counted::take(&self.connections.calls)?;
         self.entry.calls.fetch_add(1, Ordering::Relaxed);
-        Some(OpenCall { entry: Arc::clone(&self.entry), counted: Some(counted) })
+        Some(OpenCall { entry: Arc::clone(&self.entry), counted: Some(counted), is_yielding: false })
     }
 
     /// Notes that bytes were received.
@@ -181,7 +190,7 @@ impl Place {
         self.entry.has_begun()
     }
 
-    /// Returns whether a call is in progress.
+    /// Returns whether a call is in progress that does not yield.
     #[must_use]
     pub fn has_calls(&self) -> bool {
         self.entry.has_calls()
@@ -209,6 +218,7 @@ pub struct OpenCall {
     /// The call among those of all connections, if it counts there.
     #[allow(dead_code, reason = "the value is held only for its drop")]
     counted: Option<Counted>,
+    is_yielding: bool,
 }
 
 /// One of the calls in progress on all connections.
@@ -232,7 +242,17 @@ impl OpenCall {
     /// Another hold of the same call, which counts once.
     pub(super) fn again(&self) -> OpenCall {
         self.entry.calls.fetch_add(1, Ordering::Relaxed);
-        OpenCall { entry: Arc::clone(&self.entry), counted: None }
+        OpenCall { entry: Arc::clone(&self.entry), counted: None, is_yielding: false }
+    }
+
+    /// Lets the connection end for a newcomer while the call is in progress. The call counts among those of all connections
+    /// as before.
+    pub(super) fn yields(&mut self) {
+        if !std::mem::replace(&mut self.is_yielding, true) {
+            self.entry.is_used();
+            self.entry.yielding.fetch_add(1, Ordering::Relaxed);
+            self.entry.calls.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Number of the call's connection.
@@ -249,7 +269,8 @@ impl OpenCall {
 impl Drop for OpenCall {
     fn drop(&mut self) {
         self.entry.is_used();
-        self.entry.calls.fetch_sub(1, Ordering::Relaxed);
+        let count = if self.is_yielding { &self.entry.yielding } else { &self.entry.calls };
+        count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -324,6 +345,45 @@ mod tests {
         drop(idle);
         assert!(connections.admit().is_some());
         drop(call);
+    }
+
+    /// A connection idle for 100 s on which a call began then that yields.
+    fn yielding(connections: &Arc<Connections>) -> (Place, OpenCall) {
+        let place = begun(connections, 0);
+        let mut call = place.call();
+        call.yields();
+        call.yields();
+        let used_ms = place.entry.now_ms() - 100_000;
+        place.entry.used_ms.store(used_ms, Ordering::Relaxed);
+        (place, call)
+    }
+
+    #[test]
+    fn a_connection_whose_calls_yield_ends_after_those_without_a_call() {
+        let connections = connections(3);
+        let (place, _yielding) = yielding(&connections);
+        let (idle, busy) = (begun(&connections, 60), begun(&connections, 100));
+        let _call = busy.call();
+        let newcomer = connections.admit().expect("the one without a call ends");
+        assert_eq!([&place, &idle, &busy].map(closes), [false, true, false]);
+        drop(newcomer);
+        let _in_use = begun(&connections, 0);
+        let _newcomer = connections.admit().expect("the one whose call yields ends");
+        assert_eq!([&place, &busy].map(closes), [true, false]);
+        assert!(!place.has_calls());
+    }
+
+    #[test]
+    fn a_connection_with_another_call_does_not_yield() {
+        let connections = connections(1);
+        let (place, yielding) = yielding(&connections);
+        let other = place.call();
+        assert!(connections.admit().is_none());
+        drop(other);
+        assert!(connections.admit().is_none(), "it had another call just now");
+        drop(yielding);
+        let entry = &place.entry;
+        assert_eq!([&entry.calls, &entry.yielding].map(|count| count.load(Ordering::Relaxed)), [0, 0]);
     }
 
     #[test]

@@ -1,11 +1,18 @@
-//! Header blocks of HTTP/2 as bytes (RFC 7541). Owns what is needed of them besides a decoder: the count of a block's texts
-//! before it is decoded, and the length of a text that is written. Does not own the tables (`loona-hpack`).
+//! Header blocks of HTTP/2 as bytes (RFC 7541). Owns what is needed of them besides a decoder of fields: the texts of a block
+//! without their compression, and the length of a text that is written. Does not own the tables (`loona-hpack`), nor the
+//! compression of a text (`huffman.rs`).
 
 use bytes::{BufMut, BytesMut};
 
-/// Number of texts in a header block, without decoding them; `None` if the block is malformed (RFC 7541 §6).
-pub(super) fn texts(mut block: &[u8]) -> Option<usize> {
-    let mut count = 0;
+use super::huffman;
+
+/// Returns a header block with the same fields whose texts are not compressed; `None` if the block is malformed (RFC 7541 §6).
+/// It is at most 8/5 as long.
+///
+/// The decoder of fields would build a table for each compressed text, so that a client could occupy a processor with short
+/// frames.
+pub(super) fn uncompressed(mut block: &[u8]) -> Option<BytesMut> {
+    let mut out = BytesMut::with_capacity(block.len() * 2);
     while let Some(&first) = block.first() {
         // An indexed field, a literal that is indexed, a new size of the table, a literal that is not indexed.
         let (prefix, is_literal) = match first.leading_zeros() {
@@ -14,21 +21,33 @@ pub(super) fn texts(mut block: &[u8]) -> Option<usize> {
             2 => (5, false),
             _ => (4, true),
         };
+        let whole = block;
         let index = integer(&mut block, prefix)?;
-        let of_field = if !is_literal {
-            0
-        } else if index == 0 {
-            2
-        } else {
-            1
+        out.put_slice(&whole[..whole.len() - block.len()]);
+        let texts = match (is_literal, index) {
+            (false, _) => 0,
+            (true, 0) => 2,
+            (true, _) => 1,
         };
-        for _ in 0..of_field {
-            let length = integer(&mut block, 7)?;
-            block = block.get(length..)?;
+        for _ in 0..texts {
+            put_uncompressed(&mut block, &mut out)?;
         }
-        count += of_field;
     }
-    Some(count)
+    Some(out)
+}
+
+/// Reads a text and appends it without its compression (RFC 7541 §5.2).
+fn put_uncompressed(block: &mut &[u8], out: &mut BytesMut) -> Option<()> {
+    const COMPRESSED: u8 = 128;
+    let is_compressed = block.first()? & COMPRESSED != 0;
+    let length = integer(block, 7)?;
+    let (text, rest) = block.split_at_checked(length)?;
+    *block = rest;
+    let decoded = if is_compressed { Some(huffman::decode(text)?) } else { None };
+    let text = decoded.as_deref().unwrap_or(text);
+    put_length(out, text.len());
+    out.put_slice(text);
+    Some(())
 }
 
 /// Reads an integer whose first byte has a prefix of this many bits (RFC 7541 §5.1).
@@ -72,17 +91,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_counted_without_being_decoded() {
-        for (block, count) in [
-            (&b"\x83\x86\x44\x01/"[..], Some(1)),
-            (b"\0\x01n\x01v\x10\x01n\x81\x1f", Some(4)),
-            (b"\x3f\xe1\x1f\x83", Some(0)),
-            (b"\x0f\x02\x03abc", Some(1)),
+    fn only_compressed_texts_change() {
+        for (block, uncompressed_block) in [
+            (&b"\x83\x86\x44\x01/"[..], Some(&b"\x83\x86\x44\x01/"[..])),
+            (b"\0\x01n\x01v\x10\x01n\x81\x1f\x83", Some(b"\0\x01n\x01v\x10\x01n\x01a\x83")),
+            (b"\x3f\xe1\x1f\x83", Some(b"\x3f\xe1\x1f\x83")),
+            (b"\x0f\x02\x82\x64\x02", Some(b"\x0f\x02\x03302")),
+            (b"\x0f\x02\x80", Some(b"\x0f\x02\0")),
             (b"\x44\x02/", None),
+            (b"\x44\x81\xff", None),
             (b"\xff\xff\xff\xff\xff\xff", None),
             (b"\xff", None),
+            (b"\x44", None),
         ] {
-            assert_eq!(texts(block), count, "{block:?}");
+            assert_eq!(uncompressed(block).as_deref(), uncompressed_block, "{block:?}");
         }
     }
 

@@ -10,7 +10,7 @@ use tonic::Status;
 use super::capacity::{Capacity, ConnectionNumber, Reserved};
 use crate::status::Refusal;
 
-/// Maximum size of a message that does not wait for larger ones, in bytes.
+/// Maximum size of a message that does not wait for larger ones, in bytes. A larger answer refers to stored versions.
 const SMALL_BYTES_MAX: usize = 64 << 10;
 /// Bytes that a message costs besides its own: the command and the caller that waits for it.
 const MESSAGE_BYTES: usize = 512;
@@ -21,7 +21,8 @@ const RESERVE_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryLimits {
     /// Messages of at most 64 KiB under way. Half of it is only counted, because nearly all messages are small and would
-    /// otherwise take a lock. The other half is shared in turns once the first one is used up. Default: 16 MiB.
+    /// otherwise take a lock of the port. Once it is used up, further requests share the other half in turns, and further
+    /// answers the memory of large ones. Default: 16 MiB.
     pub small: usize,
     /// Other messages under way. Default: 48 MiB.
     pub large: usize,
@@ -43,7 +44,7 @@ impl Default for MemoryLimits {
 /// answer until it was sent.
 #[derive(Debug)]
 pub(super) struct Memory {
-    /// Bytes that are held by small requests and only counted.
+    /// Bytes that are held by small messages and only counted.
     counted: Arc<AtomicUsize>,
     /// Maximum of `counted`.
     counted_max: usize,
@@ -79,22 +80,22 @@ impl Memory {
         &self,
         connection: ConnectionNumber,
         length: usize,
-    ) -> Result<RequestMemory, Status> {
+    ) -> Result<HeldMemory, Status> {
         let (is_small, bytes) = (length <= SMALL_BYTES_MAX, length + MESSAGE_BYTES);
         if is_small && let Some(counted) = Counted::take(&self.counted, self.counted_max, bytes) {
-            return Ok(RequestMemory::Counted(counted));
+            return Ok(HeldMemory::Counted(counted));
         }
         let capacity = if is_small { &self.small } else { &self.large };
         match tokio::time::timeout(RESERVE_TIMEOUT, capacity.reserve(connection, bytes)).await {
-            Ok(Ok(reserved)) => Ok(RequestMemory::Reserved(reserved)),
+            Ok(Ok(reserved)) => Ok(HeldMemory::Reserved(reserved)),
             Ok(Err(_)) | Err(_) => Err(Refusal::TooManyRequests.into()),
         }
     }
 
     /// Memory for a small request, if there is some at this moment.
     #[cfg(test)]
-    pub(super) fn count_request(&self, length: usize) -> Option<RequestMemory> {
-        Counted::take(&self.counted, self.counted_max, length).map(RequestMemory::Counted)
+    pub(super) fn count_request(&self, length: usize) -> Option<HeldMemory> {
+        Counted::take(&self.counted, self.counted_max, length).map(HeldMemory::Counted)
     }
 
     /// Reserves memory for the decoded operations of a transaction. The transaction holds memory for its message already,
@@ -118,16 +119,26 @@ impl Memory {
         self.answers_bytes.min(i32::MAX as usize)
     }
 
-    /// Reserves memory for an answer; `None` if there is none for some time.
+    /// Reserves memory for an encoded answer; `None` if there is none for some time.
+    pub(super) async fn hold_answer(&self, connection: ConnectionNumber, bytes: usize) -> Option<HeldMemory> {
+        if bytes <= SMALL_BYTES_MAX
+            && let Some(counted) = Counted::take(&self.counted, self.counted_max, bytes)
+        {
+            return Some(HeldMemory::Counted(counted));
+        }
+        self.reserve_answer(connection, bytes).await.map(HeldMemory::Reserved)
+    }
+
+    /// Reserves memory for an answer that keeps stored versions alive; `None` if there is none for some time.
     pub(super) async fn reserve_answer(&self, connection: ConnectionNumber, bytes: usize) -> Option<Reserved> {
         tokio::time::timeout(RESERVE_TIMEOUT, self.answers.reserve(connection, bytes)).await.ok()?.ok()
     }
 }
 
-/// Memory that a request holds until this value is dropped.
+/// Memory that a message holds until this value is dropped.
 #[derive(Debug)]
 #[allow(dead_code, reason = "the values are held only for their drop")]
-pub(crate) enum RequestMemory {
+pub(crate) enum HeldMemory {
     Counted(Counted),
     Reserved(Reserved),
 }
@@ -172,11 +183,27 @@ mod tests {
         for connection in 0..small / 2 / bytes * 2 {
             held.push(memory.reserve_request(connection as u64, SMALL_BYTES_MAX).await.expect("there is memory"));
         }
-        assert!(matches!(held.last(), Some(RequestMemory::Reserved(_))));
+        assert!(matches!(held.last(), Some(HeldMemory::Reserved(_))));
         memory.reserve_request(1_000, SMALL_BYTES_MAX).await.expect_err("there is none left");
         memory.reserve_request(1_000, SMALL_BYTES_MAX + 1).await.expect("large ones have their own");
         held.clear();
         assert_eq!(memory.counted.load(Ordering::Relaxed), 0);
-        assert!(matches!(memory.reserve_request(1, 1).await, Ok(RequestMemory::Counted(_))));
+        assert!(matches!(memory.reserve_request(1, 1).await, Ok(HeldMemory::Counted(_))));
+    }
+
+    /// The turns of large answers take a lock of the port. A small one needs none of it until very many are under way.
+    #[tokio::test(start_paused = true)]
+    async fn a_small_answer_is_only_counted() {
+        let memory = Memory::new(MemoryLimits { pinned: 1 << 20, ..MemoryLimits::default() });
+        let _large = memory.hold_answer(1, 1 << 20).await.expect("all memory of large ones is free");
+        let mut held = Vec::new();
+        for _ in 0..memory.counted_max / SMALL_BYTES_MAX {
+            held.push(memory.hold_answer(1, SMALL_BYTES_MAX).await.expect("it is counted"));
+        }
+        assert!(held.iter().all(|held| matches!(held, HeldMemory::Counted(_))));
+        assert!(memory.hold_answer(1, SMALL_BYTES_MAX).await.is_none(), "it waits for the large one");
+        held.pop();
+        assert!(memory.hold_answer(2, SMALL_BYTES_MAX + 1).await.is_none(), "a larger one is not counted");
+        assert!(memory.hold_answer(2, SMALL_BYTES_MAX).await.is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! Pages over HTTP/1.1. Owns the limits on time of such a connection. Does not own the pages (`crate::pages`).
+//! Pages over HTTP/1.1. Owns the limits on time and bytes of such a connection. Does not own the pages (`crate::pages`).
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -15,6 +15,10 @@ use super::Calls;
 use super::connections::Place;
 use super::preface::Begun;
 use crate::timeout::STEP_TIME;
+
+/// Maximum size of the head of a request, in bytes. Any number of connections may send one, and a request for a page has some
+/// hundred bytes.
+const HEAD_BYTES_MAX: usize = 8 << 10;
 
 /// Serves one connection. It ends when it has been silent for a while: clients of pages open a connection again.
 ///
@@ -39,7 +43,7 @@ where
         }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(STEP_TIME);
+    http.timer(TokioTimer::new()).header_read_timeout(STEP_TIME).max_buf_size(HEAD_BYTES_MAX);
     let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), page));
     tokio::select! {
         ended = connection.as_mut() => return Ok(ended?),

@@ -11,7 +11,7 @@ use tonic::{Code, Status};
 
 use super::capacity::Reserved;
 use super::connections::OpenCall;
-use super::memory::RequestMemory;
+use super::memory::HeldMemory;
 use crate::grpc::FRAME_HEADER_BYTES;
 use crate::timeout::Pace;
 
@@ -51,7 +51,7 @@ pub(crate) struct Received {
 #[derive(Debug)]
 pub(crate) struct MessageMemory {
     call: OpenCall,
-    _message: RequestMemory,
+    _message: HeldMemory,
 }
 
 impl MessageMemory {

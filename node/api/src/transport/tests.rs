@@ -46,8 +46,12 @@ impl Calls for Served {
         match head.uri.path() {
             "/echo" => frame(message.len(), |out| out.put_slice(&message)).map(Framed::Whole).map(Answer::One),
             "/large" => Ok(Answer::One(Framed::Whole(vec![0; 2 * MIB].into()))),
-            "/watch" => Ok(Answer::Many(Box::pin(watched()), None)),
-            "/until" => Ok(Answer::Many(Box::pin(watched()), Some(Instant::now() + Duration::from_secs(60)))),
+            "/watch" => Ok(Answer::Many(Box::pin(watched()), None, Claim::Keeps)),
+            "/yielding" => Ok(Answer::Many(Box::pin(watched()), None, Claim::Yields)),
+            "/until" => {
+                let until = Instant::now() + Duration::from_secs(60);
+                Ok(Answer::Many(Box::pin(watched()), Some(until), Claim::Keeps))
+            }
             "/pinned" => Ok(Answer::One(stored())),
             "/never" => pending().await,
             "/slow" => {
@@ -195,6 +199,19 @@ async fn pages_are_served_over_both_versions_of_http() {
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("/version"), "{answer}");
     server.task.await.unwrap();
+}
+
+/// Each connection may hold the head of a request, and a port has thousands of connections.
+#[tokio::test(start_paused = true)]
+async fn a_request_for_a_page_with_a_long_head_is_refused_before_it_is_complete() {
+    let (server, mut stream) = Server::start(MIB);
+    let started = Instant::now();
+    stream.write_all(format!("GET /version HTTP/1.1\r\nlong: {}", "v".repeat(9 << 10)).as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    in_time(stream.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    in_time(server.task).await.unwrap();
+    assert!(started.elapsed() < GIVEN_UP.start, "{:?}", started.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -363,4 +380,22 @@ async fn an_idle_connection_ends_for_a_newcomer() {
     assert!(server.has_idle_place());
     server.task.await.unwrap();
     client.ready().await.expect_err("the connection has ended");
+}
+
+/// Clients with a stream on which nothing happens could otherwise keep all places.
+#[tokio::test(start_paused = true)]
+async fn a_connection_ends_for_a_newcomer_if_its_stream_yields() {
+    for (path, ends) in [("/watch", false), ("/yielding", true)] {
+        let (server, stream) = Server::start(MIB);
+        let mut client = client(stream, 65_535).await;
+        let mut body = answer(&mut client, path).await.into_body();
+        assert_eq!(body.data().await.unwrap().unwrap(), &b"\0\0\0\0\x01a"[..]);
+        assert!(!server.has_idle_place(), "{path} began just now");
+        sleep(Duration::from_secs(31)).await;
+        assert_eq!(server.has_idle_place(), ends, "{path}");
+        if ends {
+            in_time(server.task).await.unwrap();
+            client.ready().await.expect_err("the connection has ended");
+        }
+    }
 }

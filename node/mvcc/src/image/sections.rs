@@ -30,6 +30,7 @@ use std::io::Write;
 
 use super::error::WriteError;
 use super::loading::{Layout, Loading, Payload, Wrong};
+use super::numbers::{Numbers, put_varint};
 use super::summary::{HEADER, ImageSummary};
 use super::writing::Writing;
 use crate::index::Interval;
@@ -37,7 +38,6 @@ use crate::key_value::{Fields, KeyValue};
 use crate::keyspace::Keyspace;
 use crate::level::FeatureLevel;
 use crate::revision::{FullRevision, Revision};
-use crate::sequence::Place;
 
 const ALARMS: u8 = 0x90;
 const VERSIONS: u8 = 0x91;
@@ -63,21 +63,20 @@ pub(super) fn write(space: &Keyspace, applied_index: u64, out: &mut impl Write) 
     writing.put_alarms()?;
     writing.finish_chunk(ALARMS)?;
 
-    // Places of the versions in this image, in order. The position of a place is the number of the version.
-    let mut places: Vec<Place> = Vec::new();
+    let mut numbers = Numbers::default();
     let versions = writing.put_versions(VERSIONS, |out, place, version| {
-        let linked = version.link().previous.and_then(|previous| number_of(&places, previous));
-        let previous = linked.map_or(0, |number| places.len() as u64 - number);
-        places.push(place);
+        let linked = version.link().previous.and_then(|previous| numbers.of(previous));
+        let previous = linked.map_or(0, |number| numbers.len() - number);
+        numbers.push(place);
         put_version(out, version, previous);
     })?;
 
-    // The index also has keys whose tombstone is compacted but not removed yet.
-    let newest = space.index.scan(Interval::From(&[])).filter_map(|(_, entry)| number_of(&places, entry.place));
-    let newest: Vec<u64> = newest.collect();
-    writing.payload().extend_from_slice(&(newest.len() as u64).to_le_bytes());
+    // The index also has keys whose tombstone is compacted but not removed yet. The keys are visited twice, because their
+    // number stands before them, and a list of them would take memory besides the store.
+    let newest = || space.index.scan(Interval::From(&[])).filter_map(|(_, entry)| numbers.of(entry.place));
+    writing.payload().extend_from_slice(&(newest().count() as u64).to_le_bytes());
     let mut order = 0;
-    for number in newest {
+    for number in newest() {
         put_varint(writing.payload(), number);
         order += u32::from(writing.finish_full_chunk(ORDER)?);
     }
@@ -87,11 +86,6 @@ pub(super) fn write(space: &Keyspace, applied_index: u64, out: &mut impl Write) 
     let (header, alarms) = (1, 1);
     writing.payload().extend_from_slice(&(header + alarms + versions + order).to_le_bytes());
     writing.finish(END)
-}
-
-/// Number of the version at a place; `None` if the version is not in the image.
-fn number_of(places: &[Place], place: Place) -> Option<u64> {
-    places.binary_search(&place).ok().map(|number| number as u64)
 }
 
 fn put_version(out: &mut Vec<u8>, version: &KeyValue, previous: u64) {
@@ -113,22 +107,22 @@ fn put_version(out: &mut Vec<u8>, version: &KeyValue, previous: u64) {
     out.extend_from_slice(encoded);
 }
 
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
 /// Reads version 2.
 pub(super) struct Sections {
     /// Kind of the last known chunk. Known kinds never descend.
     last: u8,
     chunks: u32,
-    /// Numbers of the newest versions of all keys in key order, and the position of the next one to compare; `None`
-    /// before the first chunk of the order.
-    order: Option<(Vec<u64>, usize)>,
+    order: Order,
+}
+
+/// How far the order of keys was compared.
+enum Order {
+    /// Its first chunk has not arrived.
+    Ahead,
+    /// The next number is that of this key.
+    From(Vec<u8>),
+    /// All keys were compared.
+    Whole,
 }
 
 impl Sections {
@@ -147,25 +141,30 @@ impl Sections {
             return Err(Wrong::Content("its header contradicts itself"));
         }
         loading.space.level = level;
-        Ok((loading, Sections { last: HEADER, chunks: 1, order: None }))
+        Ok((loading, Sections { last: HEADER, chunks: 1, order: Order::Ahead }))
     }
 
     fn compare_order(&mut self, loading: &Loading, payload: &mut Payload<'_>) -> Result<(), Wrong> {
         const OTHER: Wrong = Wrong::Content("its order is not that of its keys");
-        if self.order.is_none() {
-            let keys = loading.space.index.scan(Interval::From(&[]));
-            let newest: Vec<u64> = keys.map(|(_, entry)| entry.place.0).collect();
-            if u64::from_le_bytes(payload.array()?) != newest.len() as u64 {
+        let index = &loading.space.index;
+        if let Order::Ahead = self.order {
+            if u64::from_le_bytes(payload.array()?) != index.count_keys(Interval::From(&[])) {
                 return Err(OTHER);
             }
-            self.order = Some((newest, 0));
+            self.order = Order::From(Vec::new());
         }
-        let Some((newest, next)) = &mut self.order else { return Err(OTHER) };
+        let Order::From(from) = std::mem::replace(&mut self.order, Order::Whole) else {
+            return if payload.0.is_empty() { Ok(()) } else { Err(OTHER) };
+        };
+        let mut keys = index.scan(Interval::From(&from));
         while !payload.0.is_empty() {
-            if newest.get(*next) != Some(&payload.varint()?) {
+            let number = payload.varint()?;
+            if keys.next().is_none_or(|(_, entry)| entry.place.0 != number) {
                 return Err(OTHER);
             }
-            *next += 1;
+        }
+        if let Some((key, _)) = keys.next() {
+            self.order = Order::From(key.to_vec());
         }
         Ok(())
     }
@@ -185,8 +184,7 @@ impl Layout for Sections {
                 loading.read_totals(payload)?;
                 let chunks = u32::from_le_bytes(payload.array()?);
                 payload.end()?;
-                let is_whole = self.order.as_ref().is_some_and(|(newest, next)| *next == newest.len());
-                if chunks != self.chunks || !is_whole {
+                if chunks != self.chunks || !matches!(self.order, Order::Whole) {
                     return Err(Wrong::Content("sections are missing"));
                 }
             }
