@@ -107,6 +107,14 @@ impl Framed {
         }
     }
 
+    /// Takes the memory that is reserved for the message.
+    pub(super) fn take_held(&mut self) -> Option<Held> {
+        match self {
+            Self::Whole(_) => None,
+            Self::Pinned(pinned) => pinned.held.take(),
+        }
+    }
+
     /// Lets a large message hold memory that was reserved for it. If the message is larger than that, as it may be if it
     /// was cut after sorting, the memory becomes free, and the message has none yet.
     #[must_use]

@@ -16,7 +16,7 @@ use tonic::Status;
 
 use super::connections::OpenCall;
 use super::memory::HeldMemory;
-use super::traffic::{Piece, Traffic};
+use super::traffic::{Kept, Piece, Traffic};
 use crate::framed::Framed;
 use crate::grpc::{self, Messages};
 use crate::status::Refusal;
@@ -25,7 +25,7 @@ use crate::timeout::Pace;
 /// Number of bytes of one answer that wait to be written, at most.
 pub(super) const PIECE_BYTES_MAX: usize = 256 << 10;
 
-/// Size of an answer that needs no memory of its own, in bytes.
+/// Size of an answer that needs no memory of its own, in bytes. The number of calls bounds such answers.
 const SMALL_BYTES_MAX: usize = 4 << 10;
 
 /// The answer to one call.
@@ -66,7 +66,7 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    /// The call lasts until its answer was given to `h2` or given up.
+    /// The call lasts until its answer was written or given up.
     pub(super) fn new(respond: SendResponse<Piece>, traffic: Arc<Traffic>, call: OpenCall) -> Self {
         Self { respond, traffic, call }
     }
@@ -99,12 +99,10 @@ impl Answers {
     }
 
     async fn one(mut self, message: Framed) -> Result<(), Unsent> {
-        let mut _memory = None;
-        if needs_memory(&message) {
-            let mut reserving = Box::pin(memory(&self.call, message.remaining()));
-            let reserved = wait(&mut self.respond, reserving.as_mut()).await;
-            drop(reserving);
-            _memory = match reserved {
+        let mut memory = None;
+        if message.remaining() > SMALL_BYTES_MAX && !message.has_memory() {
+            let held = wait(&mut self.respond, pin!(hold(&self.call, message.remaining()))).await;
+            memory = match held {
                 Some(Ok(memory)) => Some(memory),
                 Some(Err(status)) => {
                     self.begin(grpc::refusal(&status), true)?;
@@ -114,7 +112,8 @@ impl Answers {
             };
         }
         let mut stream = self.begin(grpc::headers(), false)?;
-        write(&mut stream, message, &self.traffic).await?;
+        let kept = Kept { memory, call: Some(self.call), ..Kept::default() };
+        write(&mut stream, message, &self.traffic, kept).await?;
         Ok(stream.send_trailers(grpc::trailers(None))?)
     }
 
@@ -135,18 +134,18 @@ impl Answers {
             };
             match next {
                 Some(Ok(message)) => {
-                    let mut _memory = None;
-                    if needs_memory(&message) {
-                        _memory = match memory(&self.call, message.remaining()).await {
+                    let mut kept = Kept::default();
+                    if !message.has_memory() {
+                        kept.memory = match hold(&self.call, message.remaining()).await {
                             Ok(memory) => Some(memory),
                             Err(status) => return Ok(stream.send_trailers(grpc::trailers(Some(&status)))?),
                         };
                     }
                     let Some(until) = until else {
-                        write(&mut stream, message, &self.traffic).await?;
+                        write(&mut stream, message, &self.traffic, kept).await?;
                         continue;
                     };
-                    if let Ok(written) = timeout_at(until, write(&mut stream, message, &self.traffic)).await {
+                    if let Ok(written) = timeout_at(until, write(&mut stream, message, &self.traffic, kept)).await {
                         written?;
                     } else {
                         stream.send_reset(Reason::CANCEL);
@@ -166,7 +165,8 @@ impl Answers {
     pub(super) async fn page(mut self, page: Response<Bytes>) -> Result<(), Unsent> {
         let (head, body) = page.into_parts();
         let mut stream = self.respond.send_response(Response::from_parts(head, ()), false)?;
-        write(&mut stream, Framed::Whole(body), &self.traffic).await?;
+        let kept = Kept { call: Some(self.call), ..Kept::default() };
+        write(&mut stream, Framed::Whole(body), &self.traffic, kept).await?;
         Ok(stream.send_data(Piece::new(Bytes::new(), &self.traffic), true)?)
     }
 
@@ -186,23 +186,28 @@ async fn wait<T>(respond: &mut SendResponse<Piece>, mut call: Pin<&mut impl Futu
     .await
 }
 
-/// Returns whether memory must be reserved for a message. Small messages need none, because the number of calls bounds them.
-fn needs_memory(message: &Framed) -> bool {
-    message.remaining() > SMALL_BYTES_MAX && !message.has_memory()
-}
-
-/// Reserves memory for a message, until it was sent.
+/// Reserves memory for a message, until it was written.
 ///
 /// # Errors
 /// Returns an error if there is none for some time. The answer to a write says then that the outcome is unknown.
-async fn memory(call: &OpenCall, bytes: usize) -> Result<HeldMemory, Status> {
-    let held = call.memory().hold_answer(call.connection(), bytes).await;
-    held.ok_or_else(|| Refusal::Timeout.into())
+async fn hold(call: &OpenCall, bytes: usize) -> Result<HeldMemory, Status> {
+    if let Some(counted) = call.memory().count_answer(bytes) {
+        return Ok(counted);
+    }
+    // In its own allocation, because it is rare and needs more room than the rest of a call.
+    let reserved = Box::pin(call.memory().reserve_answer(call.connection(), bytes)).await;
+    reserved.map(HeldMemory::Reserved).ok_or_else(|| Refusal::Timeout.into())
 }
 
 /// Gives bytes to `h2` as the client's windows open. A message that waits for that keeps its place in memory, so the
-/// stream ends if too little of it moves.
-async fn write(stream: &mut SendStream<Piece>, mut message: Framed, traffic: &Arc<Traffic>) -> Result<(), Unsent> {
+/// stream ends if too little of it moves. The last piece keeps `kept`, because `h2` holds what the client does not read.
+async fn write(
+    stream: &mut SendStream<Piece>,
+    mut message: Framed,
+    traffic: &Arc<Traffic>,
+    kept: Kept,
+) -> Result<(), Unsent> {
+    let mut kept = Some(kept);
     let mut pace = Pace::begin();
     while message.remaining() > 0 {
         stream.reserve_capacity(message.remaining().min(PIECE_BYTES_MAX));
@@ -219,7 +224,13 @@ async fn write(stream: &mut SendStream<Piece>, mut message: Framed, traffic: &Ar
         }
         let piece = message.take(stream.capacity().min(PIECE_BYTES_MAX));
         pace.moved(piece.len());
-        stream.send_data(Piece::new(piece, traffic), false)?;
+        let mut piece = Piece::new(piece, traffic);
+        if message.remaining() == 0
+            && let Some(kept) = kept.take()
+        {
+            piece.keep(Kept { pinned: message.take_held(), ..kept });
+        }
+        stream.send_data(piece, false)?;
     }
     Ok(())
 }

@@ -119,14 +119,12 @@ impl Memory {
         self.answers_bytes.min(i32::MAX as usize)
     }
 
-    /// Reserves memory for an encoded answer; `None` if there is none for some time.
-    pub(super) async fn hold_answer(&self, connection: ConnectionNumber, bytes: usize) -> Option<HeldMemory> {
-        if bytes <= SMALL_BYTES_MAX
-            && let Some(counted) = Counted::take(&self.counted, self.counted_max, bytes)
-        {
-            return Some(HeldMemory::Counted(counted));
+    /// Memory for an encoded answer that is small, if there is some at this moment.
+    pub(super) fn count_answer(&self, bytes: usize) -> Option<HeldMemory> {
+        if bytes > SMALL_BYTES_MAX {
+            return None;
         }
-        self.reserve_answer(connection, bytes).await.map(HeldMemory::Reserved)
+        Counted::take(&self.counted, self.counted_max, bytes).map(HeldMemory::Counted)
     }
 
     /// Reserves memory for an answer that keeps stored versions alive; `None` if there is none for some time.
@@ -192,18 +190,16 @@ mod tests {
     }
 
     /// The turns of large answers take a lock of the port. A small one needs none of it until very many are under way.
-    #[tokio::test(start_paused = true)]
-    async fn a_small_answer_is_only_counted() {
+    #[test]
+    fn a_small_answer_is_only_counted() {
         let memory = Memory::new(MemoryLimits { pinned: 1 << 20, ..MemoryLimits::default() });
-        let _large = memory.hold_answer(1, 1 << 20).await.expect("all memory of large ones is free");
         let mut held = Vec::new();
         for _ in 0..memory.counted_max / SMALL_BYTES_MAX {
-            held.push(memory.hold_answer(1, SMALL_BYTES_MAX).await.expect("it is counted"));
+            held.push(memory.count_answer(SMALL_BYTES_MAX).expect("there is memory"));
         }
-        assert!(held.iter().all(|held| matches!(held, HeldMemory::Counted(_))));
-        assert!(memory.hold_answer(1, SMALL_BYTES_MAX).await.is_none(), "it waits for the large one");
+        assert!(memory.count_answer(1).is_none(), "it takes a turn");
         held.pop();
-        assert!(memory.hold_answer(2, SMALL_BYTES_MAX + 1).await.is_none(), "a larger one is not counted");
-        assert!(memory.hold_answer(2, SMALL_BYTES_MAX).await.is_some());
+        assert!(memory.count_answer(SMALL_BYTES_MAX + 1).is_none(), "a larger one takes a turn");
+        assert!(memory.count_answer(SMALL_BYTES_MAX).is_some());
     }
 }

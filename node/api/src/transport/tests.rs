@@ -46,6 +46,7 @@ impl Calls for Served {
         match head.uri.path() {
             "/echo" => frame(message.len(), |out| out.put_slice(&message)).map(Framed::Whole).map(Answer::One),
             "/large" => Ok(Answer::One(Framed::Whole(vec![0; 2 * MIB].into()))),
+            "/middle" => Ok(Answer::One(Framed::Whole(vec![0; 200 << 10].into()))),
             "/watch" => Ok(Answer::Many(Box::pin(watched()), None, Claim::Keeps)),
             "/yielding" => Ok(Answer::Many(Box::pin(watched()), None, Claim::Yields)),
             "/until" => {

@@ -9,6 +9,9 @@ use bytes::{Buf, Bytes};
 use futures::FutureExt;
 use h2::{Ping, PingPong};
 
+use super::connections::OpenCall;
+use super::memory::HeldMemory;
+use crate::framed::Held;
 use crate::timeout;
 
 /// Time between two looks at a connection.
@@ -35,19 +38,36 @@ impl Traffic {
     }
 }
 
+/// What an answer keeps until all of it was written. Otherwise a client that opens its windows and reads nothing would let
+/// `h2` hold bytes that count nowhere.
+#[derive(Default)]
+#[allow(dead_code, reason = "the values are held only for their drop")]
+pub(super) struct Kept {
+    pub(super) call: Option<OpenCall>,
+    pub(super) memory: Option<HeldMemory>,
+    /// Memory of an answer that refers to stored versions.
+    pub(super) pinned: Option<Held>,
+}
+
 /// A part of an answer.
-#[derive(Debug)]
 pub(super) struct Piece {
     bytes: Bytes,
     length: u64,
     traffic: Arc<Traffic>,
+    /// Of the last part only.
+    kept: Option<Box<Kept>>,
 }
 
 impl Piece {
     pub(super) fn new(bytes: Bytes, traffic: &Arc<Traffic>) -> Self {
         let length = bytes.len() as u64;
         traffic.queued.fetch_add(length, Ordering::Relaxed);
-        Self { bytes, length, traffic: Arc::clone(traffic) }
+        Self { bytes, length, traffic: Arc::clone(traffic), kept: None }
+    }
+
+    /// Keeps this until the piece was written or given up.
+    pub(super) fn keep(&mut self, kept: Kept) {
+        self.kept = Some(Box::new(kept));
     }
 }
 
@@ -77,6 +97,7 @@ pub(super) struct Looks {
     pings: Option<PingPong>,
     received: u64,
     queued: u64,
+    written: u64,
     silent: u32,
 }
 
@@ -93,7 +114,7 @@ pub(super) enum EndReason {
 
 impl Looks {
     pub(super) fn new(traffic: Arc<Traffic>, pings: Option<PingPong>) -> Self {
-        Self { traffic, pings, received: 0, queued: 0, silent: 0 }
+        Self { traffic, pings, received: 0, queued: 0, written: 0, silent: 0 }
     }
 
     /// Looks at the connection, once in [`LOOK`]. Asks a silent client whether it lives, because the connection of a
@@ -104,8 +125,9 @@ impl Looks {
     pub(super) fn look(&mut self) -> Result<(), EndReason> {
         let written = self.traffic.written.load(Ordering::Relaxed);
         // What was queued at the last look had its time. The pace of a large answer is checked while it waits to be
-        // queued; this is about answers that are queued completely.
-        if written < self.queued {
+        // queued; this is about what is queued.
+        let moved = written - std::mem::replace(&mut self.written, written);
+        if written < self.queued && moved < timeout::STEP as u64 {
             return Err(EndReason::Unread);
         }
         self.queued = self.traffic.queued.load(Ordering::Relaxed);

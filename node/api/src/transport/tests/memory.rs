@@ -125,6 +125,26 @@ async fn a_large_answer_holds_memory_until_it_was_read() {
     assert_eq!(status(&mut waits, "/echo", 3).await, "0");
 }
 
+/// The client's windows are open, so `h2` takes all of the answer.
+#[tokio::test(start_paused = true)]
+async fn an_answer_holds_memory_until_it_was_written() {
+    let (connections, served) = (Connections::new(2, 2 * MIB + (100 << 10)), Served::default());
+    let (_first, mut unread) = Server::start_one_of(&connections, &served, 16 << 10);
+    let (_second, stream) = Server::start_one_of(&connections, &served, MIB);
+    let mut waits = client(stream, 65_535).await;
+    let begin = [raw::begin(1 << 30), raw::call(1, "/middle", b"")].concat();
+    unread.write_all(&begin).await.expect("there is room");
+    assert_eq!(in_time(call_pinned(waits.clone())).await, "14", "there is no memory for it");
+    // The answer ends with its second block of headers.
+    let mut headers = 0;
+    while headers < 2 {
+        let frame = in_time(raw::next(&mut unread)).await.expect("the answer goes on");
+        headers += usize::from(frame.kind == raw::HEADERS);
+    }
+    assert_eq!(in_time(call_pinned(waits.clone())).await, "0");
+    assert_eq!(status(&mut waits, "/echo", 3).await, "0");
+}
+
 /// The status of a large answer that is read at once.
 async fn call_pinned(mut client: SendRequest<Bytes>) -> String {
     let answer = answer(&mut client, "/pinned").await;
