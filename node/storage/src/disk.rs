@@ -168,13 +168,14 @@ pub fn read_exact_at(file: &dyn DiskReader, mut offset: u64, mut into: &mut [u8]
     Ok(())
 }
 
-/// Reads a whole file through [`Disk::open_settled`]. For small files only.
+/// Reads a small file through [`Disk::open_settled`], and at most its first `most` bytes: a damaged file may have any length.
 ///
 /// # Errors
 /// Returns [`io::ErrorKind::NotFound`] if there is no such file, or any error of the file system.
-pub(crate) fn read_settled(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn read_settled(disk: &dyn Disk, path: &Path, most: usize) -> io::Result<Vec<u8>> {
     let file = disk.open_settled(path)?;
-    let mut bytes = vec![0; usize::try_from(file.size()?).map_err(|_| io::ErrorKind::FileTooLarge)?];
+    // The cast loses nothing, because `most` is a length of memory.
+    let mut bytes = vec![0; file.size()?.min(most as u64) as usize];
     read_exact_at(&*file, 0, &mut bytes)?;
     Ok(bytes)
 }

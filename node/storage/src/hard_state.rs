@@ -81,7 +81,7 @@ impl HardStateFile {
     pub(crate) fn open(disk: &dyn Disk, path: PathBuf, member: MemberId, latch: Latch) -> Result<Self, OpenError> {
         let damaged =
             |kind| OpenError::Damaged { identity: None, damage: Damage { path: path.clone(), offset: 0, kind } };
-        let bytes = match read_settled(disk, &path) {
+        let bytes = match read_settled(disk, &path, FILE_SIZE) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(damaged(DamageKind::Missing)),
             other => other.map_err(Failure::of("read", &path))?,
         };

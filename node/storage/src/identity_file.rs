@@ -36,6 +36,9 @@ const CRC_END: usize = 12;
 const VERSION_END: usize = 16;
 const _: () = assert!(MAGIC.len() + 4 == CRC_END && CRC_END + 4 == VERSION_END, "the fields leave no gap");
 
+/// Maximum length of the file in bytes.
+const FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Format version of the whole directory.
 const FORMAT_VERSION: u32 = 1;
 
@@ -57,6 +60,9 @@ fn encode(identity: &Identity) -> Result<Vec<u8>, EncodeError> {
     bytes.push(u8::from(removed.is_some()));
     if let Some(index) = removed {
         bytes.extend_from_slice(&index.0.to_le_bytes());
+    }
+    if bytes.len() > FILE_BYTES_MAX {
+        return Err(EncodeError::TooLarge("identity"));
     }
     let crc = checksum::of(&bytes[CRC_END..]);
     bytes[MAGIC.len()..CRC_END].copy_from_slice(&crc.to_le_bytes());
@@ -93,7 +99,7 @@ fn decode(mut reader: Reader) -> Result<Identity, DecodeError> {
 
 /// Reads the identity of a directory. Returns `None` if the directory has no identity.
 pub(crate) fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Identity>, OpenError> {
-    let bytes = match read_settled(disk, path) {
+    let bytes = match read_settled(disk, path, FILE_BYTES_MAX) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(Failure::of("read", path))?,
     };

@@ -2,7 +2,11 @@
 //! chunk. Owns its directories. They lie in the target directory, because the system's temporary directory may lie in
 //! memory, where no read bypasses the cache.
 
-#![expect(clippy::disallowed_methods, reason = "these tests look at the files that storage wrote")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "these tests look at the files that storage wrote"
+)]
 
 #[path = "support/history.rs"]
 #[allow(dead_code, reason = "each test program uses a part of it")]
@@ -198,4 +202,47 @@ fn old_snapshots_are_removed_and_an_open_one_can_still_be_read() {
     let mut read = Vec::new();
     reader.read_to_end(&mut read).expect("the payload is undamaged");
     assert!(read == vec![1; 3 * CHUNK_BYTES / 2]);
+}
+
+/// Number of bytes that calls of this thread have read so far.
+fn bytes_read() -> u64 {
+    let text = fs::read_to_string("/proc/thread-self/io").expect("Linux counts the bytes of a thread");
+    let line = text.lines().find_map(|line| line.strip_prefix("rchar: ")).expect("the count has a line");
+    line.parse().expect("a number")
+}
+
+/// A damaged length is no reason to read, and to keep in memory, as much.
+#[test]
+fn a_file_of_any_length_costs_a_start_no_memory() {
+    const LONG: u64 = 1 << 43;
+    let scratch = Scratch::new("long");
+    let mut storage = scratch.open(1).expect("a blank volume").storage;
+    storage.bootstrap(record(), &Start::Empty).expect("a blank volume");
+    let hard_state = Some(HardState { term: Term(1), vote: None });
+    let entries = (1..=9).map(|index| history::entry(index, 1, 100)).collect();
+    storage.append(&[raft::Persist { io: raft::IoId(1), hard_state, entries }]).expect("an append");
+    let mut writer = storage.snapshots().begin(meta(EntryId { term: Term(1), index: Index(9) })).expect("a draft");
+    writer.write_all(b"payload").expect("space");
+    writer.finish().expect("a snapshot");
+    drop(storage);
+    let lengthen = |name: &str, bytes: u64| {
+        let file = fs::OpenOptions::new().write(true).open(scratch.0.join(name)).expect("a file");
+        file.set_len(bytes).expect("a sparse file");
+        file
+    };
+    // A trailer that claims one checksum for each byte of a payload that fills a fifth of the file.
+    let file = lengthen("snap/0000000000000009-0000000000000001.snap", LONG);
+    let trailer = [&(LONG / 5).to_le_bytes()[..], &1_u32.to_le_bytes(), &[0; 12], b"SNAPDONE"].concat();
+    std::os::unix::fs::FileExt::write_all_at(&file, &trailer, LONG - trailer.len() as u64).expect("space");
+    let before = bytes_read();
+    let found = scratch.open(2).expect("the log holds all entries");
+    assert_eq!((found.quarantined.len(), found.raft.log.tail.len()), (1, 9));
+    drop(found);
+    lengthen("hard_state", LONG);
+    drop(scratch.open(3).expect("both slots are there"));
+    lengthen("identity", LONG);
+    let refused = scratch.open(4).expect_err("the checksum covers the whole file");
+    assert!(matches!(refused, OpenError::Damaged { .. }), "{refused}");
+    let read = bytes_read() - before;
+    assert!(read < 64 << 20, "{read} bytes");
 }

@@ -185,16 +185,16 @@ impl Trailer {
         );
     }
 
-    /// Number of bytes of all chunk checksums, read from the file's last bytes; `None` if the last bytes are not a
-    /// trailer.
-    pub(super) fn chunk_table_size(fixed: &[u8; TRAILER_SIZE]) -> Option<u64> {
+    /// Number of bytes of the payload, and of all chunk checksums, read from the file's last bytes; `None` if the last bytes are
+    /// not a trailer. No checksum was compared.
+    pub(super) fn lengths(fixed: &[u8; TRAILER_SIZE]) -> Option<(u64, u64)> {
         let mut reader = Reader::new(Bytes::copy_from_slice(fixed));
         let payload_bytes = reader.u64().ok()?;
         let chunk_bytes = reader.u32().ok()?;
         if chunk_bytes == 0 || !fixed.ends_with(DONE) {
             return None;
         }
-        payload_bytes.div_ceil(u64::from(chunk_bytes)).checked_mul(4)
+        Some((payload_bytes, payload_bytes.div_ceil(u64::from(chunk_bytes)).checked_mul(4)?))
     }
 
     /// Decodes the chunks' checksums and the trailer that follows them.

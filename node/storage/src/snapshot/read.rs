@@ -62,14 +62,17 @@ impl SnapshotReader {
         let mut fixed = [0; TRAILER_SIZE];
         let end = size.saturating_sub(TRAILER_SIZE as u64);
         read_exact_at(&*file, end, &mut fixed).map_err(failed)?;
-        let table = Trailer::chunk_table_size(&fixed).filter(|table| *table <= end);
-        let start = table.map(|table| end - table).ok_or_else(|| damaged(end, DamageKind::Checksum))?;
-        // The size of the file limits the size of this buffer.
+        // The lengths are compared before they are trusted: a damaged trailer may claim a table as long as the file.
+        let payload_offset = Header::payload_offset(header_size);
+        let start = Trailer::lengths(&fixed)
+            .and_then(|(payload, table)| Some((payload_offset.checked_add(payload)?, table)))
+            .filter(|(start, table)| start.checked_add(*table) == Some(end));
+        let (start, _) = start.ok_or_else(|| damaged(end, DamageKind::Checksum))?;
+        // There are four bytes for each chunk of the payload.
         let mut bytes = vec![0; (size - start) as usize];
         read_exact_at(&*file, start, &mut bytes).map_err(failed)?;
         let trailer = Trailer::decode(&bytes).map_err(|_| damaged(end, DamageKind::Checksum))?;
-        let payload_offset = Header::payload_offset(header_size);
-        if trailer.header_crc != header_crc || payload_offset.checked_add(trailer.payload_bytes) != Some(start) {
+        if trailer.header_crc != header_crc {
             return Err(damaged(end, DamageKind::Contents("a trailer of another snapshot")));
         }
         let Header { origin, meta, .. } = header;
