@@ -38,6 +38,8 @@ pub(crate) enum Event {
     /// The writing of a snapshot of this member's state has ended. The value is the index of the durable snapshot, or
     /// the reason why no snapshot was written.
     SnapshotWritten(Result<Index, SnapshotWriteError>),
+    /// The durable snapshot that ends at this index cannot be read.
+    SnapshotUnreadable(Index),
     /// The volume was measured, or cannot be measured.
     Space(io::Result<MemberSpace>),
     /// What the other voters say of this member's removal.

@@ -78,6 +78,7 @@ struct Waiting {
     sent: Vec<(MemberId, u64, Result<(), ()>)>,
     read: Vec<(MemberId, Index, Result<Vec<Entry>, Unreadable>)>,
     written: Option<Result<Index, SnapshotWriteError>>,
+    unreadable: Option<Index>,
     verdict: Option<RemovalVerdict>,
     space: Option<io::Result<MemberSpace>>,
     controls: Vec<Control>,
@@ -91,6 +92,7 @@ impl Waiting {
             && self.persisted.is_none()
             && (self.applied.is_none() || !wants.applied)
             && self.written.is_none()
+            && self.unreadable.is_none()
             && self.verdict.is_none()
             && self.space.is_none()
             && self.messages.is_empty()
@@ -139,6 +141,7 @@ impl Waiting {
         events.extend(sent.map(|(to, number, arrived)| Event::SnapshotSent { to, number, arrived }));
         events.extend(self.read.drain(..).map(|(to, from, read)| Event::LogRead { to, from, read }));
         events.extend(self.written.take().map(Event::SnapshotWritten));
+        events.extend(self.unreadable.take().map(Event::SnapshotUnreadable));
         events.extend(self.verdict.take().map(Event::RemovalVerified));
         events.extend(self.space.take().map(Event::Space));
         events.extend(self.controls.drain(..).map(Event::Control));
@@ -262,6 +265,11 @@ impl Inbox {
     /// is written at a time.
     pub(crate) fn snapshot_written(&self, outcome: Result<Index, SnapshotWriteError>) {
         self.put_always(|waiting| waiting.written = Some(outcome));
+    }
+
+    /// Reports that the durable snapshot which ends at `index` cannot be read. Of several, the newest one counts.
+    pub(crate) fn snapshot_unreadable(&self, index: Index) {
+        self.put_always(|waiting| waiting.unreadable = waiting.unreadable.max(Some(index)));
     }
 
     /// Reports what the other voters say of this member's removal. At most one verdict waits, because the core asks for one

@@ -180,6 +180,11 @@ impl Shared {
         self.inbox.snapshot_sent(to, number, arrived);
     }
 
+    /// Reports that the durable snapshot which ends at `index` cannot be read, so that another one replaces it.
+    pub fn snapshot_unreadable(&self, index: Index) {
+        self.inbox.snapshot_unreadable(index);
+    }
+
     /// Delivers the answers of one lane on the runtime that polls this future, until the future is dropped.
     pub async fn deliver_replies(&self, lane: ReplyLaneId) {
         self.lanes.deliver(lane).await;

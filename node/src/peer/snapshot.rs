@@ -133,7 +133,10 @@ pub(super) fn begin(peers: &Arc<Peers>, to: MemberId, number: u64, term: Term, a
                 tracing::info!(%to, bytes, "sent a snapshot");
                 ending.arrived = Ok(());
             }
-            Err(reason) => tracing::warn!(%to, %reason, "a snapshot was not sent"),
+            Err(reason) => {
+                tracing::warn!(%to, %reason, "a snapshot was not sent");
+                ending.peers.replace_snapshot_after(&reason);
+            }
         }
     });
     if let Some(old) = peers.lock().snapshots.insert(to, task.abort_handle()) {
@@ -206,8 +209,24 @@ async fn send(peers: &Arc<Peers>, to: MemberId, term: Term, at_least: Index) -> 
     if peers.configuration.load().contains(to) {
         peers.reached.note(to, sent.load(Ordering::Relaxed), began.elapsed());
     }
+    // A receiver refuses what ends early, so the reason why it ended comes first.
+    let fed = match fed {
+        Err(reason @ SendError::Snapshot(_)) => return Err(reason),
+        fed => fed,
+    };
     answer.map_err(SendError::Refused)?;
     fed.map(|()| info.bytes)
+}
+
+impl Peers {
+    /// Asks for another snapshot if the newest one cannot be read. Otherwise every transfer would fail until the next one is due.
+    fn replace_snapshot_after(&self, reason: &SendError) {
+        if let SendError::Snapshot(SnapshotError::Damaged(_) | SnapshotError::Storage(_)) = reason
+            && let Some(newest) = self.snapshots.newest()
+        {
+            self.shared.snapshot_unreadable(newest.meta.last.index);
+        }
+    }
 }
 
 /// Returns the result of an operation, or an error if the operation takes longer than [`STALL_TIMEOUT`].

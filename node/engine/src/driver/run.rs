@@ -221,6 +221,7 @@ impl Driver {
                 self.raft.log_read(now, to, from, read);
             }
             Event::SnapshotWritten(outcome) => self.snapshot_written(now, outcome),
+            Event::SnapshotUnreadable(index) => self.snapshots.lost(index),
             Event::Space(measured) => self.space_measured(now, measured),
             Event::RemovalVerified(verdict) => self.raft.removal_verified(now, verdict),
             Event::Reads(waiters) => self.rounds.add(now.monotonic, waiters),

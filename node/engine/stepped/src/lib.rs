@@ -383,6 +383,11 @@ impl SteppedMember {
         incoming_snapshot::keep(&self.stored, &self.shared, offered, bytes.into_iter())
     }
 
+    /// Reports that the durable snapshot which ends at `index` cannot be read.
+    pub fn snapshot_unreadable(&self, index: Index) {
+        self.shared.snapshot_unreadable(index);
+    }
+
     /// Reports that the snapshot transfer of this number has ended, and whether the snapshot arrived.
     pub fn snapshot_sent(&self, to: MemberId, number: u64, arrived: Result<(), ()>) {
         self.shared.snapshot_sent(to, number, arrived);

@@ -159,3 +159,24 @@ fn the_log_before_a_restart_counts() {
     assert_eq!(alone.put("d", 300), 0, "the log that the snapshot covers does not count");
     assert_eq!(alone.put("e", 400), 1);
 }
+
+/// A member that lags could not catch up, because every transfer of the damaged snapshot would fail.
+#[test]
+fn a_snapshot_that_cannot_be_read_is_replaced_although_nothing_is_written() {
+    let mut alone = Alone::start(MemoryDisk::new(), SnapshotTrigger::Entries);
+    alone.put("a", 8);
+    while alone.snapshot() < alone.member.raft().commit() {
+        alone.put("b", 1);
+    }
+    alone.rest();
+    let newest = alone.snapshot();
+    let path = alone.disk.files().into_iter().rfind(|path| path.extension().is_some_and(|ending| ending == "snap"));
+    alone.disk.flip_bit(&path.expect("there are snapshots"), 5_000, 1);
+    assert!(alone.member.read_snapshot(newest).is_err(), "it is damaged");
+    for _ in 0..2 {
+        alone.member.snapshot_unreadable(newest);
+    }
+    alone.rest();
+    assert_eq!(alone.member.read_snapshot(newest).expect("it was written again").meta.last.index, newest);
+    alone.rest();
+}
