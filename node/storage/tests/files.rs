@@ -2,7 +2,11 @@
 //! chunk. Owns its directories. They lie in the target directory, because the system's temporary directory may lie in
 //! memory, where no read bypasses the cache.
 
-#![expect(clippy::disallowed_methods, reason = "these tests look at the files that storage wrote")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "these tests look at the files that storage wrote"
+)]
 
 #[path = "support/history.rs"]
 #[allow(dead_code, reason = "each test program uses a part of it")]
