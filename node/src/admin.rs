@@ -24,9 +24,9 @@ use crate::peer::Accepted;
 use crate::peer::Peers;
 use token::TokenCheck;
 
-/// Maximum bytes of one request. Most requests are small, but the configuration of a cluster whose members have long
-/// names can be large.
-const REQUEST_BYTES_MAX: usize = 1024 * 1024;
+/// Maximum bytes of one request. Most requests are small, but a configuration names all members with their URLs: a name of
+/// Kubernetes has at most 253 bytes, so more than 70 members with the longest names fit.
+pub(crate) const REQUEST_BYTES_MAX: usize = 64 << 10;
 
 /// Creates the admin service of one member. The peer port serves it. `peers` is set once the member belongs to a
 /// cluster.

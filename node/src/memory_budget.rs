@@ -28,7 +28,8 @@ const MIB: u64 = 1 << 20;
 const BESIDES: u64 = 256 * MIB;
 /// The quota is not lowered below this number of bytes.
 const QUOTA_MIN: u64 = 16 * MIB;
-/// Memory that no setting changes, in bytes: program, stacks, and buffers for batches, frames and snapshots.
+/// Memory that no setting changes, in bytes: program, stacks, buffers for batches, frames and snapshots, and what strangers
+/// may send to the port of members (10 MiB, `member/watched.rs`).
 const FIXED: u64 = 48 * MIB;
 /// Usual and smallest size of a part, in bytes.
 struct Part {

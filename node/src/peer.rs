@@ -11,6 +11,7 @@ mod links;
 
 pub(crate) mod dial;
 pub(crate) mod fetch;
+pub(crate) mod first_message;
 mod greet;
 mod greeting;
 pub(crate) mod hash;

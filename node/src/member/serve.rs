@@ -28,14 +28,14 @@ use crate::member::ports::{Ports, listen};
 use crate::member::watched::Watched;
 use crate::metrics::Metrics;
 use crate::peer::Peers;
+use crate::peer::first_message::FirstMessages;
 use crate::peer::listen::{FRAME_BYTES_MAX, Listener};
 
 /// HTTP/2 window of one stream of a peer, in bytes.
 const PEER_STREAM_WINDOW: u32 = 8 << 20;
 /// HTTP/2 window of a peer's connection, in bytes.
 const PEER_CONNECTION_WINDOW: u32 = 16 << 20;
-/// Number of calls at a time on one connection of a peer or operator. A member has two lanes, a greeting and a snapshot. A stranger
-/// can send up to a frame on each before its greeting is looked at.
+/// Number of calls at a time on one connection of a peer or operator. A member has two lanes, a greeting and a snapshot.
 const PEER_STREAMS_MAX: u32 = 16;
 /// Interval of HTTP/2 pings on a silent connection of a peer.
 const PING: Duration = Duration::from_secs(30);
@@ -72,7 +72,7 @@ impl Serving {
             .http2_keepalive_interval(Some(PING))
             .http2_keepalive_timeout(Some(PING_TIMEOUT))
             .max_concurrent_streams(Some(PEER_STREAMS_MAX))
-            .add_service(members)
+            .add_service(FirstMessages(members))
             .add_service(admin::service(handle.clone(), &config.args, Arc::clone(peers)))
             .serve_with_incoming(incoming(peer));
         let peer_task = tokio::spawn(async move {

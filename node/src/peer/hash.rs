@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::OpenCall;
 use mvcc::Revision;
 use proto::peer::peer_client::PeerClient;
 use proto::peer::{HashAnswer, HashRequest};
@@ -13,7 +12,7 @@ use raft::{Configuration, MemberId};
 use tokio::sync::Mutex;
 use tonic::{Code, Response, Status};
 
-use crate::peer::{Peers, dial, greeting};
+use crate::peer::{Accepted, Peers, dial, greeting};
 
 /// Time within which a member must have applied the compaction and computed its hash. A large keyspace takes seconds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -105,12 +104,13 @@ impl Peers {
 pub(super) async fn serve(
     peers: &Arc<Peers>,
     request: HashRequest,
-    _call: Option<OpenCall>,
+    connection: Option<&Accepted>,
 ) -> Result<Response<HashAnswer>, Status> {
     let from = greeting::check(peers, &request.greeting.unwrap_or_default())?;
     if !peers.configuration.load().contains(from) {
         return Err(Status::permission_denied("the configuration does not name the caller"));
     }
+    let _call = connection.map(Accepted::call);
     let hash = peers.own_hash(Revision(request.compact_revision)).await?;
     Ok(Response::new(HashAnswer { hash }))
 }

@@ -90,8 +90,8 @@ impl Peer for Listener {
 
     async fn hash(&self, request: Request<HashRequest>) -> Result<Response<HashAnswer>, Status> {
         let peers = self.peers()?;
-        let call = Accepted::note(&request);
-        hash::serve(peers, request.into_inner(), call).await
+        let connection = request.extensions().get::<Accepted>().cloned();
+        hash::serve(peers, request.into_inner(), connection.as_ref()).await
     }
 
     type FetchStream = fetch::Chunks;

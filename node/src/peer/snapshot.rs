@@ -30,6 +30,9 @@ use crate::peer::{Peers, greeting};
 const CHUNKS_AHEAD: usize = 4;
 /// Maximum payload bytes in one message.
 const CHUNK_BYTES: usize = 256 << 10;
+/// Maximum payload bytes in one message that is received. Some of them wait for the disk. No member sends more than
+/// [`CHUNK_BYTES`].
+const RECEIVED_BYTES_MAX: usize = 1 << 20;
 /// Time within which a new call must bring its offer.
 const OFFER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time without progress after which the sender aborts a transfer.
@@ -306,9 +309,7 @@ pub(super) async fn receive(
             }
         };
         let Some(chunk) = next else { break };
-        let Some(Kind::Data(bytes)) = chunk.kind else {
-            return Err(Status::invalid_argument("a second offer"));
-        };
+        let bytes = data_of(chunk)?;
         rate.count(began.elapsed(), bytes.len())?;
         total += bytes.len() as u64;
         if total > size {
@@ -325,8 +326,35 @@ pub(super) async fn receive(
     Ok(Response::new(SnapshotReceived {}))
 }
 
+/// The bytes of a chunk after the offer.
+fn data_of(chunk: SnapshotChunk) -> Result<Bytes, Status> {
+    match chunk.kind {
+        Some(Kind::Data(bytes)) if bytes.len() <= RECEIVED_BYTES_MAX => Ok(bytes),
+        Some(Kind::Data(bytes)) => {
+            Err(Status::invalid_argument(format!("a chunk has {} bytes, more than {RECEIVED_BYTES_MAX}", bytes.len())))
+        }
+        Some(Kind::Offer(_)) | None => Err(Status::invalid_argument("a second offer")),
+    }
+}
+
 fn meta_of(bytes: Bytes) -> Result<SnapshotMeta, Status> {
     let mut reader = Reader::new(bytes);
     let meta = reader.snapshot_meta().and_then(|meta| reader.finish().map(|()| meta));
     meta.map_err(|reason| Status::invalid_argument(format!("the offer is malformed: {reason}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A chunk waits for the disk together with others.
+    #[test]
+    fn a_chunk_is_received_up_to_a_size() {
+        let data = |bytes| SnapshotChunk { kind: Some(Kind::Data(vec![0; bytes].into())) };
+        for bytes in [CHUNK_BYTES, RECEIVED_BYTES_MAX] {
+            assert_eq!(data_of(data(bytes)).unwrap().len(), bytes);
+        }
+        data_of(data(RECEIVED_BYTES_MAX + 1)).unwrap_err();
+        data_of(SnapshotChunk { kind: None }).unwrap_err();
+    }
 }

@@ -2,13 +2,17 @@
 //! callers yet, so it must not believe them.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 use proto::admin as wire;
 use proto::peer::peer_client::PeerClient;
 use proto::peer::{Frame, Greeting, SnapshotChunk, SnapshotOffer, frame, snapshot_chunk};
 use raft::{Body, EntryId, Index, Message, SnapshotMeta, Term};
+use raft_node::descriptors::PEERS_MAX;
 use storage::codec::put_snapshot_meta;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tonic::Code;
 
 use crate::cluster::{CLUSTER, Cluster, Member};
@@ -116,4 +120,50 @@ async fn a_snapshot_is_accepted_from_the_leader_alone() {
         assert_eq!(refused.code(), Code::Unavailable, "{refused}");
         assert_eq!(files(receiver), before);
     }
+}
+
+/// A connection on which a call was refused, written out in frames of HTTP/2 so that nothing connects again. The only message of
+/// the call is empty.
+async fn refused_call(to: &Member, method: &str) -> TcpStream {
+    let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
+        [&[0, 0, payload.len() as u8, kind, flags, 0, 0, 0, stream], payload].concat()
+    };
+    let path = format!("/raftoperator.peer.v1.Peer/{method}");
+    let fields = [(":method", "POST"), (":scheme", "http"), (":path", &path), ("content-type", "application/grpc")];
+    let literal = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();
+    let block: Vec<u8> =
+        fields.iter().flat_map(|(name, value)| [vec![0], literal(name), literal(value)].concat()).collect();
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    let call = [preface, frame(4, 0, 0, &[]), frame(1, 0x4, 1, &block), frame(0, 0x1, 1, &[0; 5])].concat();
+    let mut connection = TcpStream::connect(to.peer_address()).await.expect("the port is served");
+    connection.write_all(&call).await.expect("the connection is open");
+    loop {
+        let mut head = [0; 9];
+        connection.read_exact(&mut head).await.expect("the connection is open");
+        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+        connection.read_exact(&mut payload).await.expect("the connection is open");
+        if (head[3], head[8]) == (1, 1) {
+            return connection;
+        }
+    }
+}
+
+/// Connections of strangers end first and at once if there are too many, whatever was called on them.
+#[tokio::test]
+async fn a_refused_call_does_not_keep_its_connection() {
+    let cluster = Cluster::bootstrapped("refused", 1, &[]).await;
+    let member = &cluster.members[0];
+    let mut strangers = Vec::new();
+    for method in ["Deliver", "Snapshot", "Greet", "Fetch", "Hash"] {
+        strangers.push((method, refused_call(member, method).await));
+    }
+    let mut newcomers = Vec::new();
+    for _ in 0..PEERS_MAX {
+        newcomers.push(TcpStream::connect(member.peer_address()).await.expect("the port is served"));
+    }
+    for (method, mut stranger) in strangers {
+        let ends = async { while stranger.read(&mut [0; 64]).await.is_ok_and(|bytes| bytes > 0) {} };
+        tokio::time::timeout(Duration::from_secs(8), ends).await.unwrap_or_else(|_| panic!("{method} keeps its place"));
+    }
+    member.write("key", "v").await;
 }
