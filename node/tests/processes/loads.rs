@@ -41,7 +41,7 @@ async fn every_load_stays_below_twice_the_quota_and_a_quarter_of_a_gibibyte() {
         Load::Bursts,
         Load::Connections,
         Load::SlowReaders,
-        Load::SlowWatchers,
+        Load::SlowStreams,
         Load::SlowWriters,
         Load::Install,
     ] {
@@ -68,7 +68,7 @@ enum Load {
     Bursts,
     Connections,
     SlowReaders,
-    SlowWatchers,
+    SlowStreams,
     SlowWriters,
     Install,
 }
@@ -80,7 +80,7 @@ impl Load {
             Self::Bursts => "5 bursts: 100 connections put 1 MB each at once, compacted between",
             Self::Connections => "1,000 connections with 20 puts of 1 KiB each",
             Self::SlowReaders => "100 connections ask for 200 MB each and read nothing",
-            Self::SlowWatchers => "100 watches of a key of 1 MB read nothing while it is written 100 times",
+            Self::SlowStreams => "100 connections ask for streams of 200 MB each and read nothing",
             Self::SlowWriters => "100 connections send half of a put of 1.4 MB and stop",
             Self::Install => "a blank member installs 240 MB of content",
         }
@@ -101,7 +101,7 @@ impl Load {
             Self::Bursts => bursts(&cluster.members[leader]).await,
             Self::Connections => connections(cluster).await,
             Self::SlowReaders => slow_readers(&cluster.members[leader]).await,
-            Self::SlowWatchers => slow_watchers(&cluster.members[leader]).await,
+            Self::SlowStreams => slow_streams(&cluster.members[leader]).await,
             Self::SlowWriters => slow_writers(&cluster.members[leader]).await,
         }
     }
@@ -189,10 +189,22 @@ fn framed(message: &impl Message) -> Bytes {
 
 async fn slow_readers(leader: &Member) -> String {
     fill(leader, 200).await;
+    let begun = unread(leader, "KV/Range").await;
+    format!("{begun} answers began, the others were refused")
+}
+
+async fn slow_streams(leader: &Member) -> String {
+    fill(leader, 200).await;
+    let begun = unread(leader, "KV/RangeStream").await;
+    format!("{begun} streams began")
+}
+
+/// Lets slow clients ask for everything and read none of it. Returns how many answers began.
+async fn unread(leader: &Member, method: &str) -> usize {
     let all = framed(&pb::RangeRequest { key: vec![0].into(), range_end: vec![0].into(), ..Default::default() });
     let reads = (0..SLOW).map(|_| async {
         let mut client = raw(leader).await;
-        let (answer, mut body) = client.send_request(call("KV/Range"), false).expect("it is open");
+        let (answer, mut body) = client.send_request(call(method), false).expect("it is open");
         body.send_data(all.clone(), true).expect("it is open");
         // The body of the answer is held and not read, so its window stays closed.
         let answer = timeout(SLOW_TIME, answer).await.ok().and_then(Result::ok);
@@ -202,24 +214,7 @@ async fn slow_readers(leader: &Member) -> String {
     });
     let begun = join_all(reads).await.into_iter().filter(|&begun| begun).count();
     leader.write("after", "v").await;
-    format!("{begun} answers began, the others were refused")
-}
-
-async fn slow_watchers(leader: &Member) -> String {
-    let create = pb::WatchCreateRequest { key: "key-0".into(), ..pb::WatchCreateRequest::default() };
-    let create = pb::WatchRequest { request_union: Some(pb::watch_request::RequestUnion::CreateRequest(create)) };
-    let create = framed(&create);
-    let mut watches = Vec::new();
-    for _ in 0..SLOW {
-        let mut client = raw(leader).await;
-        let (answer, mut body) = client.send_request(call("Watch/Watch"), false).expect("it is open");
-        body.send_data(create.clone(), false).expect("it is open");
-        watches.push((in_time("the watch begins", answer).await.expect("it is accepted"), body, client));
-    }
-    for _ in 0..100 {
-        fill(leader, 1).await;
-    }
-    format!("{} watches were open", watches.len())
+    begun
 }
 
 async fn slow_writers(leader: &Member) -> String {

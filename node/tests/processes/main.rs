@@ -14,6 +14,7 @@ mod failover;
 mod hashes;
 mod heavy;
 mod lifecycle;
+mod loads;
 mod local;
 mod membership;
 mod memory;

@@ -10,10 +10,10 @@ use proto::etcdserverpb as pb;
 use crate::cluster::{Cluster, Member};
 use crate::until::until;
 
-const MIB: u64 = 1 << 20;
-const QUOTA: u64 = 256 * MIB;
+pub(crate) const MIB: u64 = 1 << 20;
+pub(crate) const QUOTA: u64 = 256 * MIB;
 /// Size of a value, in bytes.
-const VALUE: usize = 1_000_000;
+pub(crate) const VALUE: usize = 1_000_000;
 /// Number of puts between two compactions. Their values fill half of the quota.
 const ROUND: usize = 125;
 const ROUNDS: usize = 12;
@@ -21,7 +21,7 @@ const ROUNDS: usize = 12;
 const TOGETHER: usize = 5;
 
 /// One of the process's sizes, in bytes: `VmRSS` is the memory that it holds, `VmHWM` the highest that it ever held.
-fn size(member: &Member, name: &str) -> u64 {
+pub(crate) fn size(member: &Member, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", member.process())).expect("it runs");
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).expect("a size");
     let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
@@ -35,14 +35,14 @@ async fn alone(name: &str) -> Cluster {
 }
 
 /// Overwrites one key `times` times. Returns the last revision.
-async fn overwrite(member: &Member, times: usize) -> i64 {
+pub(crate) async fn overwrite(member: &Member, times: usize) -> i64 {
     let client = until("the member serves", async || member.kv().await.ok()).await;
     let mut revision = 0;
     for round in 0..times.div_ceil(TOGETHER) {
         let put = |number| {
             let value = vec![(round + number) as u8; VALUE].into();
             let (mut client, put) = (client.clone(), pb::PutRequest { key: "key".into(), value, ..Default::default() });
-            async move { client.put(put).await.expect("it leads alone").into_inner().header.expect("a header").revision }
+            async move { client.put(put).await.expect("it is written").into_inner().header.expect("a header").revision }
         };
         let revisions = join_all((0..TOGETHER.min(times)).map(put)).await;
         revision = revisions.into_iter().fold(revision, i64::max);
@@ -51,9 +51,9 @@ async fn overwrite(member: &Member, times: usize) -> i64 {
 }
 
 /// Removes all history, and waits until it is removed.
-async fn compact(member: &Member, revision: i64) {
+pub(crate) async fn compact(member: &Member, revision: i64) {
     let compaction = pb::CompactionRequest { revision, physical: true };
-    member.kv().await.expect("it serves").compact(compaction).await.expect("it leads alone");
+    member.kv().await.expect("it serves").compact(compaction).await.expect("it is compacted");
 }
 
 #[tokio::test]
