@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use crate::config::Config;
+use crate::guarded;
 use crate::member::consensus::own_url;
 use crate::member::serve::Serving;
 use crate::member::{Member, Opened, Stage, StartError, open, options};
@@ -107,7 +108,7 @@ impl Member {
             repair: None,
         };
         let ended = self.repaired.clone();
-        let handle = tokio::spawn(task.run(repair, ended)).abort_handle();
+        let handle = guarded::spawn("the repair of the log", task.run(repair, ended));
         self.stage = Stage::Repairing(Repairing(handle));
     }
 
@@ -255,7 +256,7 @@ impl Task {
                 let outcome = repair.append(&entries);
                 (repair, outcome)
             });
-            let (repair, outcome) = written.await.map_err(|_| Failed::Interrupted)?;
+            let (repair, outcome) = guarded::returned(written.await).ok_or(Failed::Interrupted)?;
             self.repair = Some(repair);
             outcome.map_err(|reason| Failed::NotNow(reason.to_string()))?;
             if fetching.is_complete() {
@@ -281,7 +282,7 @@ impl Task {
                 Ok(open(&config, &disk))
             }
         });
-        match finished.await.map_err(|_| Failed::Interrupted)? {
+        match guarded::returned(finished.await).ok_or(Failed::Interrupted)? {
             Ok(opened) => Ok(opened),
             Err((repair, reason)) => {
                 self.repair = Some(repair);
