@@ -267,7 +267,9 @@ impl Task {
 
     fn note(&self, bytes: usize, what: String) {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        *progress = Progress { bytes: progress.bytes + bytes as u64, moved: Instant::now(), what };
+        // An empty chunk is a sign of life and no progress.
+        let moved = if bytes > 0 { Instant::now() } else { progress.moved };
+        *progress = Progress { bytes: progress.bytes + bytes as u64, moved, what };
     }
 
     /// Makes the repaired log the member's log, and opens the directory.

@@ -18,8 +18,12 @@ use tonic::{Code, Response, Status, Streaming};
 use crate::peer::compression::FRAME_BYTES_MAX;
 use crate::peer::{Accepted, Peers, dial, greeting};
 
-/// Maximum payload bytes of a chunk, unless a single entry is longer.
-const CHUNK_BYTES: usize = 1 << 20;
+/// Maximum payload bytes of a chunk, unless a single entry is longer. At a low `--snapshot-rate`, a chunk is what may be sent in a
+/// second, but not less than the minimum.
+const CHUNK_BYTES_MAX: usize = 1 << 20;
+const CHUNK_BYTES_MIN: usize = 4 << 10;
+/// Interval in which the caller gets an empty chunk while the rate holds back the next one. It is a fraction of [`CHUNK_WITHIN`].
+const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 /// Number of chunks that are read in advance.
 const CHUNKS_AHEAD: usize = 1;
 /// Time within which the caller must take a chunk. The one place for this call is not held for a caller that does not read.
@@ -83,12 +87,13 @@ async fn send(
     let LeaderLog { term, last } = log;
     let head = FetchHead { term: term.0, last_index: last.index.0, last_term: last.term.0 };
     put(chunks, Kind::Head(head)).await?;
+    let bytes_max = chunk_bytes(peers.rate.bytes_per_second());
     let (mut since, mut is_checked) = (Instant::now(), false);
     loop {
         let (previous, entries) = if is_checked {
-            (after.term, read_on(peers, term, after.index, last.index).await?)
+            (after.term, read_on(peers, term, after.index, last.index, bytes_max).await?)
         } else {
-            read(peers, after, last.index).await?
+            read(peers, after, last.index, bytes_max).await?
         };
         is_checked = true;
         let is_last = after.index == last.index;
@@ -102,13 +107,37 @@ async fn send(
         after = entries.last().map_or(after, |entry| entry.id);
         let (bytes, crc32c) =
             storage::entries::encode(&entries).map_err(|reason| Status::internal(reason.to_string()))?;
-        peers.rate.take(bytes.len()).await;
+        wait(peers.rate.take(bytes.len()), SIGN_OF_LIFE, chunks, previous).await?;
         put(chunks, Kind::Entries(FetchedEntries { previous_term: previous.0, entries: bytes, crc32c })).await?;
         since = Instant::now();
         if after.index == last.index {
             return Ok(());
         }
     }
+}
+
+/// Payload bytes of a chunk at a rate in bytes per second; 0: no limit.
+fn chunk_bytes(rate: u64) -> usize {
+    match usize::try_from(rate) {
+        Ok(0) | Err(_) => CHUNK_BYTES_MAX,
+        Ok(rate) => rate.clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX),
+    }
+}
+
+/// Waits until the rate lets a chunk pass. The rate may be too low for a long entry, and snapshots share it, so the caller cannot know how
+/// long this takes. Meanwhile it gets empty chunks after the entry of the term `previous`.
+async fn wait(
+    passes: impl Future<Output = ()>,
+    interval: Duration,
+    chunks: &mpsc::Sender<Result<FetchChunk, Status>>,
+    previous: Term,
+) -> Result<(), Status> {
+    tokio::pin!(passes);
+    while tokio::time::timeout(interval, &mut passes).await.is_err() {
+        let empty = FetchedEntries { previous_term: previous.0, ..FetchedEntries::default() };
+        put(chunks, Kind::Entries(empty)).await?;
+    }
+    Ok(())
 }
 
 async fn put(chunks: &mpsc::Sender<Result<FetchChunk, Status>>, kind: Kind) -> Result<(), Status> {
@@ -125,23 +154,23 @@ async fn put(chunks: &mpsc::Sender<Result<FetchChunk, Status>>, kind: Kind) -> R
 ///
 /// # Errors
 /// Returns ABORTED if the log holds another entry at the index of `after`, and NOT_FOUND if the next one was purged.
-async fn read(peers: &Peers, after: EntryId, through: Index) -> Result<(Term, Vec<Entry>), Status> {
+async fn read(peers: &Peers, after: EntryId, through: Index, bytes_max: usize) -> Result<(Term, Vec<Entry>), Status> {
     let next = after.index.next();
     let failed = |reason: LogReadError| match reason {
         LogReadError::Unreadable(ReadFault::Gone) => Status::not_found("the entry was purged"),
         other => Status::unavailable(other.to_string()),
     };
     if after.index == Index(0) {
-        return Ok((Term(0), peers.shared.read_log(next, through, CHUNK_BYTES).await.map_err(failed)?));
+        return Ok((Term(0), peers.shared.read_log(next, through, bytes_max).await.map_err(failed)?));
     }
-    let mut read = peers.shared.read_log(after.index, through, CHUNK_BYTES).await;
+    let mut read = peers.shared.read_log(after.index, through, bytes_max).await;
     if matches!(&read, Ok(entries) if entries.len() == 1) && after.index < through {
         // The next entry is longer than a chunk, or not durable.
         read = peers.shared.read_log(after.index, next, usize::MAX).await;
     }
     match read {
         Err(LogReadError::Unreadable(ReadFault::Gone)) => {
-            Ok((Term(0), peers.shared.read_log(next, through, CHUNK_BYTES).await.map_err(failed)?))
+            Ok((Term(0), peers.shared.read_log(next, through, bytes_max).await.map_err(failed)?))
         }
         Err(reason) => Err(failed(reason)),
         Ok(mut entries) => match entries.first().map(|entry| entry.id) {
@@ -160,8 +189,14 @@ async fn read(peers: &Peers, after: EntryId, through: Index) -> Result<(Term, Ve
 ///
 /// # Errors
 /// Returns UNAVAILABLE if this member does not lead that term any more, and NOT_FOUND if the next entry was purged.
-async fn read_on(peers: &Peers, term: Term, after: Index, through: Index) -> Result<Vec<Entry>, Status> {
-    let read = peers.shared.read_log(after.next(), through, CHUNK_BYTES).await;
+async fn read_on(
+    peers: &Peers,
+    term: Term,
+    after: Index,
+    through: Index,
+    bytes_max: usize,
+) -> Result<Vec<Entry>, Status> {
+    let read = peers.shared.read_log(after.next(), through, bytes_max).await;
     let entries = read.map_err(|reason| match reason {
         LogReadError::Unreadable(ReadFault::Gone) => Status::not_found("the entry was purged"),
         other => Status::unavailable(other.to_string()),
@@ -276,5 +311,36 @@ impl Fetching {
         self.is_committed &= entries.is_empty();
         self.after = last;
         Ok((entries, bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_passes_the_rate_long_before_the_caller_gives_up() {
+        assert_eq!((chunk_bytes(0), chunk_bytes(128 << 20)), (CHUNK_BYTES_MAX, CHUNK_BYTES_MAX));
+        for rate in [1 << 10, 4 << 10, 20_000, 35_000, 1 << 20, 1 << 30] {
+            let seconds = chunk_bytes(rate) as u64 / rate;
+            assert!(seconds <= CHUNK_WITHIN.as_secs() / 4, "{seconds} s at {rate} bytes per second");
+        }
+        assert_eq!(chunk_bytes(1), CHUNK_BYTES_MIN);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_gets_empty_chunks_while_the_rate_holds_back_a_long_entry() {
+        let (chunks, mut body) = mpsc::channel(CHUNKS_AHEAD);
+        let passes = tokio::time::sleep(SIGN_OF_LIFE * 5 / 2);
+        let waiting = tokio::spawn(async move { wait(passes, SIGN_OF_LIFE, &chunks, Term(4)).await });
+        let mut arrived = 0;
+        while let Some(chunk) = tokio::time::timeout(CHUNK_WITHIN, body.recv()).await.expect("the caller gives up") {
+            let Some(Kind::Entries(chunk)) = chunk.expect("a chunk").kind else { panic!("not a chunk") };
+            assert_eq!((chunk.previous_term, chunk.entries.len()), (4, 0));
+            assert_eq!(storage::entries::decode(chunk.entries, chunk.crc32c), Ok(Vec::new()));
+            arrived += 1;
+        }
+        assert_eq!(arrived, 2);
+        assert!(waiting.await.expect("no panic").is_ok());
     }
 }
