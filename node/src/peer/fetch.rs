@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::log_reads::{LeaderLog, LogReadError};
+use prost::Message;
 use proto::peer::fetch_chunk::Kind;
 use proto::peer::peer_client::PeerClient;
-use proto::peer::{FetchChunk, FetchHead, FetchRequest, FetchedEntries, Greeting};
+use proto::peer::{FetchChunk, FetchHead, FetchReferral, FetchRequest, FetchedEntries, Greeting};
 use raft::{Entry, EntryId, Index, MemberId, Term};
 use storage::ReadFault;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -54,7 +55,7 @@ pub(super) async fn serve(
     let call = connection.map(Accepted::call);
     let place = Arc::clone(&peers.fetches).try_acquire_owned();
     let place = place.map_err(|_| Status::unavailable("another member reads the log"))?;
-    let log = peers.shared.leader_log().await.map_err(|reason| Status::failed_precondition(reason.to_string()))?;
+    let log = peers.shared.leader_log().await.map_err(|reason| refusal(peers, &reason))?;
     if log.term < Term(request.term) {
         return Err(Status::failed_precondition("this member leads an older term"));
     }
@@ -74,6 +75,14 @@ pub(super) async fn serve(
         }
     });
     Ok(Response::new(ReceiverStream::new(body)))
+}
+
+/// The answer of a member that does not lead. It names the leader, so that the caller asks there next.
+fn refusal(peers: &Peers, reason: &LogReadError) -> Status {
+    let text = reason.to_string();
+    let LogReadError::NotLeader { leader: Some(leader) } = reason else { return Status::failed_precondition(text) };
+    let referral = FetchReferral { leader: leader.0, peer_url: peers.url(*leader).unwrap_or_default() };
+    Status::with_details(Code::FailedPrecondition, text, referral.encode_to_vec().into())
 }
 
 /// Sends the head, then all entries after `after`.
@@ -205,16 +214,27 @@ async fn read_on(
     if log.term == term { Ok(entries) } else { Err(Status::unavailable("this member leads another term now")) }
 }
 
-/// Why a voter did not bring the log to its end.
+/// Why a member did not bring the log to its end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {
-    /// The voter cannot help now, or what it sent does not fit together.
+    /// The member cannot help now, or what it sent does not fit together.
     #[error("{0}")]
     NotNow(String),
+    /// The member does not lead, and says who does.
+    #[error("{leader} leads")]
+    Elsewhere {
+        /// The leader.
+        leader: MemberId,
+        /// URL of its peer port; empty if the member does not know it.
+        url: String,
+    },
+    /// The member's configuration does not name the caller.
+    #[error("its configuration does not name this member")]
+    NotMember,
     /// The leader has another entry where this member's log ends.
     #[error("the leader has another entry")]
     Differs,
-    /// The leader does not have the next entry any more.
+    /// The leader does not have the next entry any more, or the one before it.
     #[error("the leader has purged the entries")]
     Purged,
 }
@@ -224,6 +244,13 @@ impl From<Status> for FetchError {
         match status.code() {
             Code::Aborted => Self::Differs,
             Code::NotFound => Self::Purged,
+            Code::PermissionDenied => Self::NotMember,
+            Code::FailedPrecondition => match FetchReferral::decode(status.details()) {
+                Ok(FetchReferral { leader, peer_url }) if leader != 0 => {
+                    Self::Elsewhere { leader: MemberId(leader), url: peer_url }
+                }
+                _ => Self::NotNow(status.message().to_owned()),
+            },
             code => Self::NotNow(format!("{code}: {}", status.message())),
         }
     }
@@ -241,10 +268,10 @@ pub(crate) struct Fetching {
 }
 
 impl Fetching {
-    /// Asks a voter for the log after `after`. `is_committed`: that entry is committed.
+    /// Asks a member for the log after `after`. `is_committed`: that entry is committed.
     ///
     /// # Errors
-    /// Returns why this voter does not help.
+    /// Returns why this member does not help.
     pub(crate) async fn begin(
         url: &str,
         greeting: Greeting,
@@ -293,7 +320,8 @@ impl Fetching {
         };
         let bytes = entries.len();
         if previous_term != self.after.term.0 && !(previous_term == 0 && self.is_committed) {
-            return Err(FetchError::Differs);
+            // A term of 0 says that the entry was purged. Whether it was the same one is then not known.
+            return Err(if previous_term == 0 { FetchError::Purged } else { FetchError::Differs });
         }
         let entries = storage::entries::decode(entries, crc32c)
             .map_err(|reason| FetchError::NotNow(format!("a chunk is malformed: {reason}")))?;
