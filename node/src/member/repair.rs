@@ -78,7 +78,10 @@ fn voters(repair: &LogRepair) -> impl Iterator<Item = Source> {
 /// What is reported of a repair.
 #[derive(Debug)]
 struct Progress {
+    /// Number of bytes of entries that have arrived, in all transfers.
     bytes: u64,
+    /// The same at the end of the repair, as the leader estimates it; 0: not known.
+    total: u64,
     moved: Instant,
     what: String,
 }
@@ -92,7 +95,7 @@ impl Member {
             term = %repair.term(),
             "the log is damaged; its end is fetched from the leader, and until then this member neither votes nor serves"
         );
-        let progress = Progress { bytes: 0, moved: Instant::now(), what: "waiting for a leader".to_owned() };
+        let progress = Progress { bytes: 0, total: 0, moved: Instant::now(), what: "waiting for a leader".to_owned() };
         let task = Task {
             own_url: own_url(&cluster, &self.config),
             cluster,
@@ -154,7 +157,8 @@ fn report(shared: &Shared, progress: &Mutex<Progress>) {
     let progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
     let repair = RepairStatus {
         bytes_done: progress.bytes,
-        bytes_total: 0,
+        // More may arrive than was estimated.
+        bytes_total: if progress.total > 0 { progress.total.max(progress.bytes) } else { 0 },
         stalled: progress.moved.elapsed(),
         what: progress.what.clone(),
     };

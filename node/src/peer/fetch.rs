@@ -12,6 +12,7 @@ use proto::peer::peer_client::PeerClient;
 use proto::peer::{FetchChunk, FetchHead, FetchReferral, FetchRequest, FetchedEntries, Greeting};
 use raft::{Entry, EntryId, Index, MemberId, Term};
 use storage::ReadFault;
+use storage::entries::BYTES_BESIDE_PAYLOAD;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Response, Status, Streaming};
@@ -55,11 +56,11 @@ pub(super) async fn serve(
     let call = connection.map(Accepted::call);
     let place = Arc::clone(&peers.fetches).try_acquire_owned();
     let place = place.map_err(|_| Status::unavailable("another member reads the log"))?;
-    let log = peers.shared.leader_log().await.map_err(|reason| refusal(peers, &reason))?;
+    let after = EntryId { index: Index(request.after_index), term: Term(request.after_term) };
+    let log = peers.shared.leader_log(after.index).await.map_err(|reason| refusal(peers, &reason))?;
     if log.term < Term(request.term) {
         return Err(Status::failed_precondition("this member leads an older term"));
     }
-    let after = EntryId { index: Index(request.after_index), term: Term(request.after_term) };
     if after.index > log.last.index {
         return Err(Status::aborted("the log ends before"));
     }
@@ -93,8 +94,9 @@ async fn send(
     chunks: &mpsc::Sender<Result<FetchChunk, Status>>,
     _place: OwnedSemaphorePermit,
 ) -> Result<(), Status> {
-    let LeaderLog { term, last } = log;
-    let head = FetchHead { term: term.0, last_index: last.index.0, last_term: last.term.0 };
+    let LeaderLog { term, last, payload_bytes } = log;
+    let bytes = payload_bytes + BYTES_BESIDE_PAYLOAD * (last.index.0 - after.index.0);
+    let head = FetchHead { term: term.0, last_index: last.index.0, last_term: last.term.0, bytes };
     put(chunks, Kind::Head(head)).await?;
     let bytes_max = chunk_bytes(peers.rate.bytes_per_second());
     let (mut since, mut is_checked) = (Instant::now(), false);
@@ -210,7 +212,7 @@ async fn read_on(
         LogReadError::Unreadable(ReadFault::Gone) => Status::not_found("the entry was purged"),
         other => Status::unavailable(other.to_string()),
     })?;
-    let log = peers.shared.leader_log().await.map_err(|reason| Status::unavailable(reason.to_string()))?;
+    let log = peers.shared.leader_log(after).await.map_err(|reason| Status::unavailable(reason.to_string()))?;
     if log.term == term { Ok(entries) } else { Err(Status::unavailable("this member leads another term now")) }
 }
 
@@ -260,8 +262,12 @@ impl From<Status> for FetchError {
 #[derive(Debug)]
 pub(crate) struct Fetching {
     chunks: Streaming<FetchChunk>,
-    /// What the leader said of its log.
-    pub(crate) log: LeaderLog,
+    /// Term that the leader leads.
+    pub(crate) term: Term,
+    /// Last entry of the leader's log.
+    pub(crate) last: EntryId,
+    /// Number of bytes of the entries that follow, as the leader estimates it; 0: a former member does not say.
+    pub(crate) bytes: u64,
     after: EntryId,
     /// The entry that the repair began with is committed, so the leader has it even if it cannot say so.
     is_committed: bool,
@@ -291,11 +297,12 @@ impl Fetching {
                 return Err(FetchError::NotNow("the answer has no head".to_owned()));
             };
             let last = EntryId { term: Term(head.last_term), index: Index(head.last_index) };
-            let log = LeaderLog { term: Term(head.term), last };
-            if log.term < term || last.term > log.term || last.index < after.index {
-                return Err(FetchError::NotNow(format!("{from} claims an impossible log: {log:?}")));
+            let leads = Term(head.term);
+            if leads < term || last.term > leads || last.index < after.index {
+                let claim = format!("{from} claims an impossible log: it leads {leads}, and its last entry is {last}");
+                return Err(FetchError::NotNow(claim));
             }
-            Ok(Self { chunks, log, after, is_committed })
+            Ok(Self { chunks, term: leads, last, bytes: head.bytes, after, is_committed })
         };
         let within = tokio::time::timeout(CHUNK_WITHIN, opening).await;
         within.unwrap_or_else(|_| Err(FetchError::NotNow(format!("no answer within {CHUNK_WITHIN:?}"))))
@@ -303,7 +310,7 @@ impl Fetching {
 
     /// Returns whether the entry at which the leader's log ended has arrived.
     pub(crate) fn is_complete(&self) -> bool {
-        self.after == self.log.last
+        self.after == self.last
     }
 
     /// Returns the next entries, and the number of their bytes. They follow the entries before.
@@ -332,7 +339,7 @@ impl Fetching {
             }
             last = *id;
         }
-        if last.index > self.log.last.index || (last.index == self.log.last.index && last != self.log.last) {
+        if last.index > self.last.index || (last.index == self.last.index && last != self.last) {
             return Err(not_now("the leader's log has changed"));
         }
         // Only the entry that the repair began with is known to be committed.

@@ -1,12 +1,14 @@
 //! Tests of whom a member asks for the end of its damaged log: leaders that it does not know, members that have removed it, and leaders that
 //! have purged what it needs. Does not own what a repair brings back (`repair.rs`).
 
+use prost::Message;
 use proto::admin::{self as wire, Phase};
+use proto::peer::fetch_chunk::Kind;
 use proto::peer::peer_client::PeerClient;
-use proto::peer::{FetchRequest, Greeting};
-use tonic::Code;
+use proto::peer::{FetchReferral, FetchRequest, Greeting};
+use tonic::{Code, Status};
 
-use crate::cluster::{CLUSTER, Cluster, Member, with_token};
+use crate::cluster::{CLUSTER, Cluster, Member, connect, with_token};
 use crate::repair::{damage, hashes_are_equal, holds, write};
 use crate::until::until;
 
@@ -37,25 +39,51 @@ fn ids(infos: &[wire::MemberInfo]) -> Vec<String> {
     infos.iter().map(|info| info.id.clone()).collect()
 }
 
-/// The status with which `to` ends a call `Fetch` of `from` for the whole log.
-async fn fetched(from: &wire::MemberInfo, to: &Member) -> Option<tonic::Status> {
+/// Sends `to` a call `Fetch` of `from` for the whole log.
+async fn fetch(from: &wire::MemberInfo, to: &Member) -> Result<Vec<Kind>, Status> {
     let id = |text: &str| u64::from_str_radix(text, 16).expect("an ID");
     let cluster: Vec<u8> = (0..16).map(|at| u8::from_str_radix(&CLUSTER[2 * at..2 * at + 2], 16).unwrap()).collect();
     let (from, receiver) = (id(&from.id), id(&to.id().await));
     let greeting = Greeting { cluster_id: cluster.into(), from, to: receiver, protocol: 1, ..Greeting::default() };
-    let mut peer = PeerClient::connect(to.peer_url()).await.ok()?;
-    let request = FetchRequest { greeting: Some(greeting), ..FetchRequest::default() };
-    let mut chunks = match peer.fetch(request).await {
-        Ok(chunks) => chunks.into_inner(),
-        Err(status) => return Some(status),
-    };
-    loop {
-        match chunks.message().await {
-            Ok(Some(_)) => {}
-            Ok(None) => return None,
-            Err(status) => return Some(status),
-        }
+    let channel = connect(&to.peer_url()).await?;
+    let mut peer = PeerClient::new(channel).max_decoding_message_size(usize::MAX);
+    let mut answer =
+        peer.fetch(FetchRequest { greeting: Some(greeting), ..FetchRequest::default() }).await?.into_inner();
+    let mut chunks = Vec::new();
+    while let Some(chunk) = answer.message().await? {
+        chunks.extend(chunk.kind);
     }
+    Ok(chunks)
+}
+
+#[tokio::test]
+async fn a_leader_says_how_much_follows_and_others_name_the_leader() {
+    let cluster = Cluster::bootstrapped("repair-head", 3, &[]).await;
+    write(&cluster, 0..300).await;
+    let infos = cluster.infos().await;
+    until("the leader sends its log", async || {
+        let leader = cluster.leader().await;
+        let (follower, other) = ((leader + 1) % 3, (leader + 2) % 3);
+        let chunks = fetch(&infos[follower], &cluster.members[leader]).await.ok()?;
+        let refusal = fetch(&infos[follower], &cluster.members[other]).await.err()?;
+        let referral = FetchReferral::decode(refusal.details()).ok()?;
+        if format!("{:x}", referral.leader) != infos[leader].id {
+            // Another one leads by now.
+            return None;
+        }
+        assert_eq!((refusal.code(), &referral.peer_url), (Code::FailedPrecondition, &infos[leader].peer_url));
+        let (mut expected, mut arrived) = (0, 0);
+        for chunk in chunks {
+            match chunk {
+                Kind::Head(head) => expected = head.bytes,
+                Kind::Entries(entries) => arrived += entries.entries.len() as u64,
+            }
+        }
+        // The bytes of configurations are not counted.
+        assert!(expected > 5_000 && (expected..expected + 2_000).contains(&arrived), "{arrived} of {expected}");
+        Some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -117,7 +145,8 @@ async fn one_leader_that_has_purged_the_entries_does_not_end_the_repair() {
     }
     let leader = cluster.leader().await;
     until("the leader has purged the beginning of its log", async || {
-        (fetched(&infos[damaged], &cluster.members[leader]).await?.code() == Code::NotFound).then_some(())
+        let refusal = fetch(&infos[damaged], &cluster.members[leader]).await.err()?;
+        (refusal.code() == Code::NotFound).then_some(())
     })
     .await;
 

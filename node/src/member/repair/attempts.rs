@@ -191,7 +191,8 @@ impl Task {
         match Fetching::begin(&source.url, greeting, repair.term(), after, is_committed).await {
             Ok(fetching) => {
                 self.leader = Some(source.clone());
-                let term = fetching.log.term;
+                let term = fetching.term;
+                self.expect(fetching.bytes);
                 match self.receive(source.member, fetching).await? {
                     Ok(()) => Ok(Fetch::Complete(term)),
                     Err(FetchError::Purged) => Err(Failed::Purged(term)),
@@ -204,7 +205,7 @@ impl Task {
 
     /// Receives entries until the log is complete. The inner error says why the leader sends no more.
     async fn receive(&mut self, from: MemberId, mut fetching: Fetching) -> Result<Result<(), FetchError>, Failed> {
-        let through = fetching.log.last.index;
+        let through = fetching.last.index;
         loop {
             let (entries, bytes) = match fetching.next().await {
                 Ok(next) => next,
@@ -256,7 +257,13 @@ impl Task {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         // An empty chunk is a sign of life and no progress.
         let moved = if bytes > 0 { Instant::now() } else { progress.moved };
-        *progress = Progress { bytes: progress.bytes + bytes as u64, moved, what };
+        *progress = Progress { bytes: progress.bytes + bytes as u64, moved, what, ..*progress };
+    }
+
+    /// Notes how many bytes will follow; 0: not known.
+    fn expect(&self, bytes: u64) {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.total = if bytes > 0 { progress.bytes.saturating_add(bytes) } else { 0 };
     }
 
     /// Makes the repaired log the member's log, and opens the directory.
