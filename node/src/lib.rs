@@ -8,6 +8,7 @@ pub mod descriptors;
 pub mod memory_budget;
 
 pub mod config;
+mod guarded;
 pub mod log;
 pub mod memory_limit;
 mod random;

@@ -20,7 +20,7 @@ pub(crate) mod listen;
 mod incoming;
 pub(crate) mod snapshot;
 
-mod removal;
+pub(crate) mod removal;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -166,7 +166,7 @@ impl Peers {
         let asked = newcomers.map(async |(id, info)| {
             let supports = async {
                 let channel = dial::connect(&info.peer_url).await.ok()?;
-                let greeted = greet::ask(self, *id, channel).await.ok()?;
+                let greeted = greet::ask(self.greeting(*id), channel).await.ok()?;
                 Some(greet::level(greeted.feature_level))
             };
             tokio::time::timeout(NEWCOMER_TIMEOUT, supports).await.ok().flatten().map(|supports| (*id, supports))

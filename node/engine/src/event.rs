@@ -73,8 +73,8 @@ pub(crate) enum Control {
     Transfer { target: Option<MemberId>, reply: oneshot::Sender<Result<MemberId, TransferError>> },
     /// Return the committed configuration and the configuration in force (leader only).
     Configuration { reply: oneshot::Sender<Result<Configurations, Option<MemberId>>> },
-    /// Return the term and the last entry of this member's log (leader only).
-    LeaderLog { reply: oneshot::Sender<Result<LeaderLog, Option<MemberId>>> },
+    /// Return the term and the last entry of this member's log, and the bytes of the entries after this index (leader only).
+    LeaderLog { after: Index, reply: oneshot::Sender<Result<LeaderLog, Option<MemberId>>> },
     /// Read durable entries from one index to another, as long as their payloads fit into `bytes`.
     ReadLog { from: Index, through: Index, bytes: usize, reply: LogReply },
 }

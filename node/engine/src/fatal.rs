@@ -1,6 +1,7 @@
 //! Owns the end of the process, and its exit code, when the member must not continue: the state of the disk is unknown, an entry
 //! cannot be applied, or a thread has panicked. Does not own the restart (Kubernetes or another supervisor).
 
+use std::any::Any;
 use std::fmt;
 use std::thread;
 
@@ -26,6 +27,14 @@ pub fn end_on_panic() {
     }));
 }
 
+/// Ends the process because of a panic that was caught in `what`, and logs the panic's message. Unlike [`end_on_panic`], this does not
+/// depend on the program.
+pub fn panicked(what: fmt::Arguments<'_>, panic: &(dyn Any + Send)) -> ! {
+    let owned = panic.downcast_ref::<String>().map(String::as_str);
+    let message = owned.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    fatal(format_args!("{what} panicked: {message}"))
+}
+
 /// Starts a thread that the member depends on. A panic in the thread ends the process.
 pub fn spawn<T: Send + 'static>(
     name: &'static str,
@@ -33,7 +42,7 @@ pub fn spawn<T: Send + 'static>(
 ) -> thread::JoinHandle<T> {
     let guarded = move || match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
         Ok(done) => done,
-        Err(_) => fatal(format_args!("thread {name} panicked")),
+        Err(panic) => panicked(format_args!("thread {name}"), &*panic),
     };
     match thread::Builder::new().name(name.to_owned()).spawn(guarded) {
         Ok(handle) => handle,

@@ -28,6 +28,8 @@ pub struct LeaderLog {
     pub term: Term,
     /// Last entry of its log. It may not be durable yet on this member.
     pub last: EntryId,
+    /// Payload bytes of the entries after the one that the caller named; an estimate.
+    pub payload_bytes: u64,
 }
 
 /// Why a question about the log has no answer.

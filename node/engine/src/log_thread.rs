@@ -234,17 +234,24 @@ impl LogWriter {
     }
 
     /// Reads entries for `into`. Entries for another member may be unreadable, because a snapshot brings that member past them.
-    /// This member itself cannot continue without the entries that it must apply.
+    /// This member itself cannot continue without the entries that it must apply, nor lead without those that it has not applied:
+    /// no snapshot holds them, so another member that lacks them would wait for them without end. The next start finds the damage and
+    /// repairs the log, or reports that it cannot.
     fn read(&mut self, from: Index, through: Index, bytes: usize, into: &ReadTarget) -> Result<(), StorageError> {
         match into {
             ReadTarget::Peer(to) => {
-                let read = self.storage.read_log(from, through, bytes).map_err(|fault| {
-                    // Entries that are gone were purged before the read, to free space for a write.
-                    if fault != ReadFault::Gone {
-                        tracing::error!(%to, %from, %fault, "cannot read the log for another member, which gets a snapshot");
+                let read = match self.storage.read_log(from, through, bytes) {
+                    // They were purged before the read, to free space for a write.
+                    Err(ReadFault::Gone) => Err(Unreadable),
+                    Err(fault) if from > self.shared.published().applied => {
+                        return Err(StorageError::Refused(unread(from, &fault)));
                     }
-                    Unreadable
-                });
+                    Err(fault) => {
+                        tracing::error!(%to, %from, %fault, "cannot read the log for another member, which gets a snapshot");
+                        Err(Unreadable)
+                    }
+                    Ok(entries) => Ok(entries),
+                };
                 self.shared.inbox.log_read(*to, from, read);
             }
             ReadTarget::Apply(slot) => {
@@ -276,7 +283,7 @@ impl LogWriter {
     }
 }
 
-/// Returns the error for a committed entry that cannot be read.
+/// Returns the error for an entry that this member must apply, or may have to, and that cannot be read.
 fn unread(index: Index, fault: &ReadFault) -> Failure {
     let path = PathBuf::from(format!("entry {index} of the log"));
     Failure { action: "read", path, kind: ErrorKind::InvalidData, cause: fault.to_string() }

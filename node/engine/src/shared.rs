@@ -219,13 +219,13 @@ impl Shared {
         self.inbox.stop();
     }
 
-    /// Returns the log of this member at a moment after the call began (leader only).
+    /// Returns the log of this member at a moment after the call began (leader only), with the bytes of the entries after `after`.
     ///
     /// # Errors
     /// Returns why there is no answer.
-    pub async fn leader_log(&self) -> Result<LeaderLog, LogReadError> {
+    pub async fn leader_log(&self, after: Index) -> Result<LeaderLog, LogReadError> {
         let (reply, answer) = oneshot::channel();
-        self.ask(Control::LeaderLog { reply })?;
+        self.ask(Control::LeaderLog { after, reply })?;
         let answer = answer.await.unwrap_or(Err(None));
         answer.map_err(|leader| LogReadError::NotLeader { leader })
     }

@@ -22,12 +22,14 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Bytes of the weight of an entry without a payload.
+    pub(crate) const SURCHARGE: u64 = 64;
+
     /// Returns the bytes by which the entry counts towards the limits on memory ([`crate::Limits`]): its payload and a
     /// surcharge, because even an empty entry uses memory.
     #[must_use]
     pub fn weight(&self) -> u64 {
-        const SURCHARGE: u64 = 64;
-        self.payload.len() as u64 + SURCHARGE
+        self.payload.len() as u64 + Self::SURCHARGE
     }
 }
 

@@ -58,6 +58,11 @@ impl Raft {
         self.log.last()
     }
 
+    /// Returns the number of payload bytes of the entries after `index`. For entries that are not in memory this is an estimate.
+    pub fn payload_bytes_after(&self, index: Index) -> u64 {
+        self.log.payload_bytes_after(index)
+    }
+
     /// Returns the configuration in force, and the index of its entry.
     pub fn configuration(&self) -> (&Configuration, Index) {
         let (index, configuration) = self.history.latest();

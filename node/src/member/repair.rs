@@ -1,34 +1,29 @@
 //! Repair of a damaged log: the entries after the damage are fetched from the leader, then the directory is opened again and consensus
-//! starts. Owns whom the member asks, how often, and what it reports meanwhile. Does not own the call (`peer/fetch.rs`), the files
-//! (`storage`), or the argument why this is safe (`node/docs/repair.md`).
+//! starts. Owns the beginning and the end, and what the member reports meanwhile. Does not own the rounds in which members are asked
+//! (`repair/attempts.rs`), the call (`peer/fetch.rs`), the files (`storage`), or the argument why this is safe
+//! (`node/docs/repair.md`).
+
+mod round;
+
+mod attempts;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::Bytes;
 use engine::shared::Shared;
 use engine::status::{Phase, RepairStatus, Status};
-use mvcc::FeatureLevel;
-use proto::peer::Greeting;
-use raft::{Configuration, MemberId, Term};
-use storage::{ClusterIdentity, Damage, Disk, LogRepair};
-use tokio::sync::mpsc;
+use raft::{Configuration, Index};
+use storage::{Damage, Disk, LogRepair};
 use tokio::task::AbortHandle;
 
 use crate::config::Config;
+use crate::guarded;
 use crate::member::consensus::own_url;
+use crate::member::repair::attempts::Task;
+use crate::member::repair::round::{PurgedAnswers, Source};
 use crate::member::serve::Serving;
-use crate::member::{Member, Opened, Stage, StartError, open, options};
-use crate::peer::fetch::{FetchError, Fetching};
-
-/// Shortest and longest pause after a round in which no voter helped.
-const PAUSE_MIN: Duration = Duration::from_millis(500);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// Maximum number of transfers from a voter in a round. After the first one, this member may return to its newest snapshot.
-const RETURNS_MAX: usize = 3;
-/// Interval in which the progress is reported.
-const REPORT_INTERVAL: Duration = Duration::from_millis(500);
+use crate::member::{Member, Opened, Stage, StartError, options};
 
 /// End of a repair: the directory, opened again, or why there is none.
 pub(super) type Ended = Result<Opened, Unmended>;
@@ -36,8 +31,10 @@ pub(super) type Ended = Result<Opened, Unmended>;
 /// Why a repair ended without a log.
 #[derive(Debug)]
 pub(super) enum Unmended {
-    /// No other member has what is missing.
+    /// The leader has not kept what is missing.
     Purged(String),
+    /// The configuration that is committed at this index removed this member, and the tombstone is written.
+    Removed(Index),
     /// The repaired directory cannot be opened.
     Start(StartError),
 }
@@ -67,21 +64,24 @@ pub(super) fn prepare(config: &Config, disk: &Arc<dyn Disk>, damage: Damage) -> 
     }
 }
 
-/// The other voters, with their addresses.
-fn voters(repair: &LogRepair) -> impl Iterator<Item = (MemberId, String)> {
+/// The other voters of the newest configuration that is known.
+fn voters(repair: &LogRepair) -> impl Iterator<Item = Source> {
     let configuration: &Configuration = repair.configuration();
     let own = repair.identity().member;
     let voters = configuration.voters.union(&configuration.outgoing).filter(move |id| **id != own);
     voters.filter_map(|id| {
         let url = &configuration.members.get(id)?.peer_url;
-        (!url.is_empty()).then(|| (*id, url.clone()))
+        (!url.is_empty()).then(|| Source { member: *id, url: url.clone() })
     })
 }
 
 /// What is reported of a repair.
 #[derive(Debug)]
 struct Progress {
+    /// Number of bytes of entries that have arrived, in all transfers.
     bytes: u64,
+    /// The same at the end of the repair, as the leader estimates it; 0: not known.
+    total: u64,
     moved: Instant,
     what: String,
 }
@@ -95,7 +95,7 @@ impl Member {
             term = %repair.term(),
             "the log is damaged; its end is fetched from the leader, and until then this member neither votes nor serves"
         );
-        let progress = Progress { bytes: 0, moved: Instant::now(), what: "waiting for a leader".to_owned() };
+        let progress = Progress { bytes: 0, total: 0, moved: Instant::now(), what: "waiting for a leader".to_owned() };
         let task = Task {
             own_url: own_url(&cluster, &self.config),
             cluster,
@@ -104,10 +104,12 @@ impl Member {
             shared: Arc::clone(&self.shared),
             supports: self.shared.supports(),
             progress: Arc::new(Mutex::new(progress)),
-            repair: None,
+            repair: Some(repair),
+            leader: None,
+            purged: PurgedAnswers::default(),
         };
         let ended = self.repaired.clone();
-        let handle = tokio::spawn(task.run(repair, ended)).abort_handle();
+        let handle = guarded::spawn("the repair of the log", task.run(ended));
         self.stage = Stage::Repairing(Repairing(handle));
     }
 
@@ -132,9 +134,15 @@ impl Member {
             // A disk that damages what was just written is not repaired over and over.
             Ok(Opened::Damaged { reason, .. } | Opened::Repairable { reason, .. }) => (Phase::Damaged, reason),
             Err(Unmended::Purged(reason)) => (Phase::Damaged, reason),
+            Err(Unmended::Removed(index)) => {
+                tracing::warn!(%index, "this member was removed from its cluster and has written its tombstone");
+                (Phase::Removed, String::new())
+            }
             Err(Unmended::Start(reason)) => return Err(reason),
         };
-        tracing::error!(%phase, %error, "the log was not repaired");
+        if phase != Phase::Removed {
+            tracing::error!(%phase, error, "the log was not repaired");
+        }
         self.shared.update_status(|status| Status {
             phase,
             error: error.clone(),
@@ -145,188 +153,12 @@ impl Member {
     }
 }
 
-/// Why an attempt did not complete the log.
-enum Failed {
-    /// Another attempt may succeed.
-    NotNow(String),
-    /// No attempt can succeed.
-    Final(String),
-    /// The runtime ends.
-    Interrupted,
-}
-
-struct Task {
-    own_url: String,
-    cluster: ClusterIdentity,
-    config: Config,
-    disk: Arc<dyn Disk>,
-    shared: Arc<Shared>,
-    supports: FeatureLevel,
-    progress: Arc<Mutex<Progress>>,
-    /// `None` while a blocking task has it.
-    repair: Option<Box<LogRepair>>,
-}
-
-impl Task {
-    async fn run(mut self, repair: Box<LogRepair>, ended: mpsc::Sender<Ended>) {
-        let mut reports = tokio::time::interval(REPORT_INTERVAL);
-        let (shared, progress) = (Arc::clone(&self.shared), Arc::clone(&self.progress));
-        let report = async {
-            loop {
-                reports.tick().await;
-                report(&shared, &progress);
-            }
-        };
-        let outcome = tokio::select! {
-            outcome = self.complete(repair) => outcome,
-            () = report => return,
-        };
-        if let Some(outcome) = outcome {
-            // Fails only if the member is stopping.
-            let _ = ended.send(outcome).await;
-        }
-    }
-
-    /// Asks the voters in turns until the log is whole, then opens the directory.
-    async fn complete(&mut self, repair: Box<LogRepair>) -> Option<Ended> {
-        let voters: Vec<_> = voters(&repair).collect();
-        self.repair = Some(repair);
-        let mut pause = PAUSE_MIN;
-        loop {
-            for (voter, url) in &voters {
-                let outcome = match self.attempt(*voter, url).await {
-                    Ok(term) => self.finish(term).await,
-                    Err(reason) => Err(reason),
-                };
-                match outcome {
-                    Ok(opened) => return Some(opened.map_err(Unmended::Start)),
-                    Err(Failed::NotNow(reason)) => tracing::info!(%voter, reason, "the log is not complete yet"),
-                    Err(Failed::Final(reason)) => return Some(Err(Unmended::Purged(reason))),
-                    Err(Failed::Interrupted) => return None,
-                }
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
-        }
-    }
-
-    /// Fetches the log from a voter, if it leads. Returns the term that it leads once the log is complete.
-    async fn attempt(&mut self, voter: MemberId, url: &str) -> Result<Term, Failed> {
-        for _ in 0..RETURNS_MAX {
-            let outcome = self.fetch(voter, url).await?;
-            let repair = self.repair.as_deref_mut().ok_or(Failed::Interrupted)?;
-            let index = repair.snapshot();
-            match outcome {
-                Fetch::Complete(term) => return Ok(term),
-                Fetch::Differs | Fetch::Purged if !repair.is_at_snapshot() => {
-                    tracing::info!(%index, "the leader has another log, so all after the newest snapshot is fetched");
-                    repair.return_to_snapshot();
-                }
-                Fetch::Differs => break,
-                Fetch::Purged => {
-                    return Err(Failed::Final(format!(
-                        "the log after index {index} is damaged, and {voter}, which leads, has purged it: replace this member"
-                    )));
-                }
-            }
-        }
-        Err(Failed::NotNow("its log does not continue the one of this member".to_owned()))
-    }
-
-    async fn fetch(&mut self, voter: MemberId, url: &str) -> Result<Fetch, Failed> {
-        let repair = self.repair.as_deref().ok_or(Failed::Interrupted)?;
-        let (after, is_committed) = (repair.last(), repair.is_at_snapshot());
-        match Fetching::begin(url, self.greeting(voter), repair.term(), after, is_committed).await {
-            Ok(fetching) => self.receive(voter, fetching).await,
-            Err(reason) => Fetch::of(&reason),
-        }
-    }
-
-    async fn receive(&mut self, voter: MemberId, mut fetching: Fetching) -> Result<Fetch, Failed> {
-        let (term, through) = (fetching.log.term, fetching.log.last.index);
-        loop {
-            let (entries, bytes) = match fetching.next().await {
-                Ok(next) => next,
-                Err(reason) => return Fetch::of(&reason),
-            };
-            let mut repair = self.repair.take().ok_or(Failed::Interrupted)?;
-            self.note(bytes, format!("entries {} to {through} from {voter}", repair.last().index.next()));
-            let written = tokio::task::spawn_blocking(move || {
-                let outcome = repair.append(&entries);
-                (repair, outcome)
-            });
-            let (repair, outcome) = written.await.map_err(|_| Failed::Interrupted)?;
-            self.repair = Some(repair);
-            outcome.map_err(|reason| Failed::NotNow(reason.to_string()))?;
-            if fetching.is_complete() {
-                return Ok(Fetch::Complete(term));
-            }
-        }
-    }
-
-    fn note(&self, bytes: usize, what: String) {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        *progress = Progress { bytes: progress.bytes + bytes as u64, moved: Instant::now(), what };
-    }
-
-    /// Makes the repaired log the member's log, and opens the directory.
-    async fn finish(&mut self, term: Term) -> Result<Result<Opened, StartError>, Failed> {
-        let mut repair = self.repair.take().ok_or(Failed::Interrupted)?;
-        let (config, disk) = (self.config.clone(), Arc::clone(&self.disk));
-        let finished = tokio::task::spawn_blocking(move || match repair.finish(term) {
-            Err(reason) => Err((repair, reason)),
-            Ok(()) => {
-                // Unlocks the directory.
-                drop(repair);
-                Ok(open(&config, &disk))
-            }
-        });
-        match finished.await.map_err(|_| Failed::Interrupted)? {
-            Ok(opened) => Ok(opened),
-            Err((repair, reason)) => {
-                self.repair = Some(repair);
-                Err(Failed::NotNow(reason.to_string()))
-            }
-        }
-    }
-
-    fn greeting(&self, to: MemberId) -> Greeting {
-        Greeting {
-            cluster_id: Bytes::copy_from_slice(&self.cluster.cluster_id.0),
-            from: self.shared.member().0,
-            to: to.0,
-            protocol: wire::PROTOCOL,
-            peer_url: self.own_url.clone(),
-            feature_level: self.supports.0,
-        }
-    }
-}
-
-/// Outcome of a transfer.
-enum Fetch {
-    /// The log is that of the leader of this term.
-    Complete(Term),
-    /// The leader has another entry where this member's log ends.
-    Differs,
-    /// The leader does not have the next entry any more.
-    Purged,
-}
-
-impl Fetch {
-    fn of(reason: &FetchError) -> Result<Self, Failed> {
-        match reason {
-            FetchError::Differs => Ok(Self::Differs),
-            FetchError::Purged => Ok(Self::Purged),
-            FetchError::NotNow(reason) => Err(Failed::NotNow(reason.clone())),
-        }
-    }
-}
-
 fn report(shared: &Shared, progress: &Mutex<Progress>) {
     let progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
     let repair = RepairStatus {
         bytes_done: progress.bytes,
-        bytes_total: 0,
+        // More may arrive than was estimated.
+        bytes_total: if progress.total > 0 { progress.total.max(progress.bytes) } else { 0 },
         stalled: progress.moved.elapsed(),
         what: progress.what.clone(),
     };

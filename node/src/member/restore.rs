@@ -11,6 +11,7 @@ use raft::SnapshotMeta;
 use storage::{Start, Storage};
 use tokio::task::AbortHandle;
 
+use crate::guarded;
 use crate::member::adopt::Adoption;
 use crate::member::serve::Serving;
 use crate::member::{Member, Stage, StartError};
@@ -75,7 +76,7 @@ impl Member {
         tracing::info!(backup, "fetching a backup");
         let fetching = fetch(storage.snapshots().clone());
         let fetched = self.fetched.clone();
-        let task = tokio::spawn(async move {
+        let task = guarded::spawn("the restore of a backup", async move {
             let outcome = fetching.await;
             // Fails only if the member is stopping.
             let _ = fetched.send(outcome).await;
@@ -94,7 +95,7 @@ impl Member {
             }),
             ..Status::clone(status)
         });
-        let fetching = Some(Fetching(task.abort_handle()));
+        let fetching = Some(Fetching(task));
         let attempts = attempts.saturating_add(1);
         let not_before = Instant::now();
         let restoring = Restoring { storage, adoption, backup, fetching, attempts, not_before };

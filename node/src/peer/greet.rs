@@ -36,14 +36,14 @@ pub(crate) enum GreetError {
     },
 }
 
-/// Greets a member. A member of a former version does not know the call: it supports the first level, and says nothing
+/// Greets the receiver of a greeting. A member of a former version does not know the call: it supports the first level, and says nothing
 /// else.
 ///
 /// # Errors
 /// Returns why there is no answer.
-pub(super) async fn ask(peers: &Peers, to: MemberId, channel: Channel) -> Result<Greeted, GreetError> {
+pub(super) async fn ask(greeting: Greeting, channel: Channel) -> Result<Greeted, GreetError> {
     let mut client = PeerClient::new(channel);
-    let answer = tokio::time::timeout(ANSWER_TIMEOUT, client.greet(peers.greeting(to))).await;
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, client.greet(greeting)).await;
     match answer.map_err(|_| GreetError::TimedOut)? {
         Ok(answer) => Ok(answer.into_inner()),
         Err(status) if status.code() == Code::Unimplemented => Ok(Greeted::default()),
@@ -56,7 +56,7 @@ pub(super) async fn ask(peers: &Peers, to: MemberId, channel: Channel) -> Result
 /// # Errors
 /// Returns why nothing may be sent to the member.
 pub(super) async fn require_level(peers: &Peers, to: MemberId, channel: Channel) -> Result<(), GreetError> {
-    let supports = level(ask(peers, to, channel).await?.feature_level);
+    let supports = level(ask(peers.greeting(to), channel).await?.feature_level);
     let level = peers.shared.level();
     if supports < level {
         return Err(GreetError::TooOld { supports, level });

@@ -1,11 +1,11 @@
-//! The question to the other voters whether this member was removed. Owns whom it asks, and how often. Does not own what follows
-//! from the answer (`raft`).
+//! The question to the other voters whether this member was removed. Owns what their answers mean together, and how often a member
+//! asks that takes part. Does not own what follows from the answer (`raft`; for a member that repairs its log, `member/repair.rs`).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use proto::peer::Greeted;
-use raft::{Index, MemberId, RemovalVerdict};
+use proto::peer::{Greeted, Greeting};
+use raft::{Index, RemovalVerdict};
 
 use crate::peer::{Peers, dial, greet};
 
@@ -53,20 +53,21 @@ pub(super) fn verify(peers: &Arc<Peers>) {
         tokio::time::sleep(wait).await;
         let configuration = peers.configuration.load_full();
         let voters = configuration.voters.union(&configuration.outgoing).filter(|id| **id != peers.member());
-        let asked = voters.map(|voter| ask(&peers, *voter));
-        let verdict = decide(futures::future::join_all(asked).await);
+        let asked = voters.filter_map(|voter| Some((peers.url(*voter)?, peers.greeting(*voter))));
+        let verdict = ask(asked.collect()).await;
         tracing::info!(?verdict, "asked the other voters about a notice that this member was removed");
         peers.shared.removal_verified(verdict);
     });
 }
 
-/// What a voter says; `None` if it does not answer.
-async fn ask(peers: &Peers, voter: MemberId) -> Option<RemovalVerdict> {
-    let answer = async {
-        let channel = dial::connect(&peers.url(voter)?).await.ok()?;
-        greet::ask(peers, voter, channel).await.ok()
-    };
-    tokio::time::timeout(ANSWER_TIMEOUT, answer).await.ok().flatten().map(|greeted| verdict_of(&greeted))
+/// Asks voters, each by its URL and the greeting for it, and returns what they say together.
+pub(crate) async fn ask(voters: Vec<(String, Greeting)>) -> RemovalVerdict {
+    let asked = voters.into_iter().map(async |(url, greeting)| {
+        let answer = async { greet::ask(greeting, dial::connect(&url).await.ok()?).await.ok() };
+        let greeted = tokio::time::timeout(ANSWER_TIMEOUT, answer).await.ok().flatten();
+        greeted.map(|greeted| verdict_of(&greeted))
+    });
+    decide(futures::future::join_all(asked).await)
 }
 
 fn verdict_of(greeted: &Greeted) -> RemovalVerdict {

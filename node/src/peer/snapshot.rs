@@ -53,6 +53,11 @@ impl Rate {
         Self { bytes_per_second, paid_at: Mutex::new(Instant::now()) }
     }
 
+    /// The limit in bytes per second; 0: none.
+    pub(super) fn bytes_per_second(&self) -> u64 {
+        self.bytes_per_second
+    }
+
     /// Waits until `bytes` may be sent.
     pub(super) async fn take(&self, bytes: usize) {
         const BURST: Duration = Duration::from_secs(1);

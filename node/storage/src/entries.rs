@@ -7,6 +7,9 @@ use raft::Entry;
 use crate::checksum;
 use crate::codec::{DecodeError, EncodeError, Reader, put_entry};
 
+/// Number of bytes of an encoded entry without those of its payload.
+pub const BYTES_BESIDE_PAYLOAD: u64 = 29;
+
 /// Encodes entries, and returns the bytes and their CRC-32C.
 ///
 /// # Errors
@@ -51,6 +54,7 @@ mod tests {
         };
         let entries: Vec<Entry> = (1..5).map(entry).collect();
         let (bytes, crc32c) = encode(&entries).unwrap();
+        assert_eq!(bytes.len() as u64, 4 * (BYTES_BESIDE_PAYLOAD + 20));
         assert_eq!(decode(bytes.clone(), crc32c).as_deref(), Ok(&entries[..]));
         for at in 0..bytes.len() {
             let mut flipped = bytes.to_vec();

@@ -21,6 +21,9 @@ use storage::{Damage, DamageKind, LogFormat, LogRepair, OpenError, Storage, Stor
 /// Term of the leader whose log is fetched.
 const LEADER: Term = Term(1_000);
 
+/// Bytes of the header of a segment. No batch begins before.
+const HEADER_BYTES: usize = 512;
+
 /// Number of outcomes that are tried for each crash.
 const LOSSES: u64 = 8;
 
@@ -130,6 +133,37 @@ fn a_repaired_log_is_the_log_of_the_leader() {
     }
     println!("{repaired} repaired, {kept} with a part that was kept, {dropped} with one that the leader has not");
     assert!(repaired > 100 && kept > 20 && dropped > 0, "{repaired}, {kept}, {dropped}");
+}
+
+/// The log as far as a repair keeps it.
+fn kept(disk: &MemoryDisk, format: LogFormat) -> EntryId {
+    let damage = Damage { path: dir().join("wal"), offset: 0, kind: DamageKind::Checksum };
+    begin(disk, format, 77, damage).expect("the log alone is damaged").last()
+}
+
+/// Neither a damaged header nor a missing segment costs what the segments before it hold.
+#[test]
+fn a_repair_keeps_the_segments_before_one_without_a_header() {
+    let mut after_a_snapshot = 0;
+    for (seed, format) in (0..24).zip(FORMATS.into_iter().cycle()) {
+        let (disk, model) = disk_after(format, seed, 30);
+        let snapshot = model.snapshot.as_ref().map_or(EntryId::default(), |meta| meta.last);
+        for path in segments(&disk) {
+            let [payload, header, missing] = [0; 3].map(|_| disk.fork());
+            payload.overwrite(&path, disk.contents(&path).map(|bytes| bytes[..HEADER_BYTES.min(bytes.len())].to_vec()));
+            header.flip_bit(&path, 20, 3);
+            missing.overwrite(&path, None);
+            let before = kept(&payload, format);
+            let context = format!("{format:?}, seed {seed}, {}", path.display());
+            assert_eq!(kept(&header, format), before, "{context}: the header is damaged");
+            // Without a segment that only older snapshots need, the log is taken for one that was purged.
+            if damage_of(&missing.fork(), 76).is_some() {
+                assert_eq!(kept(&missing, format), before, "{context}: it is missing");
+            }
+            after_a_snapshot += usize::from(before.index > snapshot.index);
+        }
+    }
+    assert!(after_a_snapshot > 10, "{after_a_snapshot}");
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod membership;
 mod memory;
 mod panics;
 mod repair;
+mod repair_sources;
 mod strangers;
 mod streams;
 

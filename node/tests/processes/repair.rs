@@ -13,7 +13,7 @@ use crate::until::{pass, until};
 const FLAGS: [&str; 4] = ["--election-timeout", "400ms", "--leader-lease", "200ms"];
 
 /// Puts `value-<number>` under each number.
-async fn write(cluster: &Cluster, numbers: std::ops::Range<u32>) {
+pub(crate) async fn write(cluster: &Cluster, numbers: std::ops::Range<u32>) {
     const TOGETHER: usize = 50;
     let leader = &cluster.members[cluster.leader().await];
     let client = leader.kv().await.unwrap();
@@ -30,7 +30,7 @@ async fn write(cluster: &Cluster, numbers: std::ops::Range<u32>) {
 }
 
 /// Waits until the member's store holds this number of keys.
-async fn holds(member: &Member, keys: i64) {
+pub(crate) async fn holds(member: &Member, keys: i64) {
     until(&format!("{} holds {keys} keys", member.name), async || (member.count().await.ok()? == keys).then_some(()))
         .await;
 }
@@ -54,7 +54,7 @@ fn place_of(member: &Member, number: u32) -> (PathBuf, usize) {
 }
 
 /// Flips a bit in the record of a put of a stopped member.
-fn damage(member: &Member, number: u32) {
+pub(crate) fn damage(member: &Member, number: u32) {
     let (path, at) = place_of(member, number);
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[at] ^= 1;
@@ -68,7 +68,7 @@ async fn hash(member: &Member) -> Option<(u32, i64)> {
 }
 
 /// Waits until all members state the same hash at the same revision.
-async fn hashes_are_equal(cluster: &Cluster) {
+pub(crate) async fn hashes_are_equal(cluster: &Cluster) {
     until("all hashes are equal", async || {
         let mut hashes = Vec::new();
         for member in &cluster.members {

@@ -26,6 +26,8 @@ pub struct Coverage {
     pub wipes: u64,
     /// WAL records damaged or overwritten.
     pub ailments: u64,
+    /// Logs of members repaired.
+    pub repairs: u64,
     /// Syncs that failed, because of a full disk or otherwise.
     pub failed_syncs: u64,
     /// Failed reads of a disk when a member starts, sends a snapshot, or installs a snapshot.
@@ -77,6 +79,7 @@ impl Coverage {
         self.partitions += other.partitions;
         self.wipes += other.wipes;
         self.ailments += other.ailments;
+        self.repairs += other.repairs;
         self.failed_syncs += other.failed_syncs;
         self.failed_reads += other.failed_reads;
         self.rolls += other.rolls;
@@ -103,7 +106,7 @@ impl fmt::Display for Coverage {
         let hours = self.time.as_secs_f64() / 3600.0;
         write!(
             f,
-            "{} seeds, {hours:.1} simulated hours, {} steps, {} messages; {} crashes, {} partitions, {} disks lost, {} records damaged, {} syncs \
+            "{} seeds, {hours:.1} simulated hours, {} steps, {} messages; {} crashes, {} partitions, {} disks lost, {} records damaged, {} logs repaired, {} syncs \
              and {} reads failed, {} restarts for another version, {} hints unknown to one, {} changes of the space on volumes; {} elections, \
              {} transfers, {} configurations, {} feature levels raised, {} snapshots installed, {} reads of the log; {} entries committed, {} writes acknowledged, {} of them wide, {} leases expired, {} reads \
              checked, {} operations checked for linearizability",
@@ -114,6 +117,7 @@ impl fmt::Display for Coverage {
             self.partitions,
             self.wipes,
             self.ailments,
+            self.repairs,
             self.failed_syncs,
             self.failed_reads,
             self.rolls,

@@ -10,6 +10,7 @@ mod clients;
 mod faults;
 mod levels;
 mod process;
+mod repairs;
 pub mod run;
 mod threads;
 mod wholeness;
@@ -38,6 +39,7 @@ use crate::invariant::{Checked, Disks, Invariants, Violation};
 use crate::members::clients::Clients;
 use crate::members::levels::Levels;
 use crate::members::process::{Member, State};
+use crate::members::repairs::{Repairs, Source};
 use crate::profile::Profile;
 use crate::trace::Trace;
 
@@ -66,6 +68,8 @@ enum Event {
     Stop { id: MemberId, start: u64 },
     /// A member starts.
     Start(MemberId),
+    /// A member whose log is damaged looks for a leader, or gets the log of one.
+    Repair { id: MemberId, start: u64, from: Option<Source> },
     /// A client begins an operation.
     Client(usize),
     /// The operator makes a pass.
@@ -89,7 +93,8 @@ impl Event {
             | Self::VerifyRemoval { id, .. }
             | Self::Unreachable { id, .. } => Some(*id),
             Self::Frame { to, .. } | Self::Transfer { due: SnapshotDue { to, .. }, .. } => Some(*to),
-            Self::Start(_) | Self::Client(_) | Self::Operator | Self::Strike(_) | Self::Look => None,
+            Self::Start(_) | Self::Repair { .. } | Self::Client(_) => None,
+            Self::Operator | Self::Strike(_) | Self::Look => None,
         }
     }
 }
@@ -114,6 +119,7 @@ impl Event {
             Self::Strike(fault) => (13, *fault as u64),
             Self::Look => (14, 0),
             Self::VerifyRemoval { id, .. } => (15, id.0),
+            Self::Repair { id, .. } => (16, id.0),
         }
     }
 }
@@ -134,6 +140,7 @@ pub struct MemberCluster {
     /// For each index, the hash of the state of the first member whose state was checked at that index.
     states: BTreeMap<Index, u32>,
     levels: Levels,
+    repairs: Repairs,
     coverage: Coverage,
     trace: Trace,
     seed: Seed,
@@ -149,7 +156,8 @@ impl MemberCluster {
     /// Returns the invariant that a member violated at its start.
     pub fn new(seed: Seed, faults: &Faults, lines: usize) -> Result<Self, Violation> {
         let mut random = Random::new(seed);
-        let mut profile = Profile::draw(&mut random, faults);
+        // Damage is drawn apart from the other kinds, so that the runs of most seeds stay as they were.
+        let mut profile = Profile::draw(&mut random, &faults.filter(|fault| fault != Fault::Damage));
         profile.may_lack_space(seed, faults);
         let voters: BTreeSet<MemberId> = (1..=profile.voters).map(MemberId).collect();
         let mut cluster = Self {
@@ -162,6 +170,7 @@ impl MemberCluster {
             invariants: Invariants::default(),
             states: BTreeMap::new(),
             levels: Levels::default(),
+            repairs: Repairs::new(seed, faults.include(Fault::Damage)),
             coverage: Coverage { seeds: 1, ..Coverage::default() },
             trace: Trace::keeping(lines),
             seed,
@@ -248,6 +257,7 @@ impl MemberCluster {
                 }
             }
             Event::Start(id) => self.start(id)?,
+            Event::Repair { id, start, from } => self.advance_repair(id, start, from)?,
             Event::Client(client) => self.client_acts(client)?,
             Event::Operator => self.operator_looks()?,
             Event::Strike(fault) => self.strike(fault)?,
@@ -292,6 +302,10 @@ impl MemberCluster {
             return Ok(());
         }
         member.disk.limit_bytes(None);
+        if self.begins_repair(id, salt)? {
+            return Ok(());
+        }
+        let member = self.members.get_mut(&id).expect("every member is known");
         let found = member.read_disk(memory_bytes, salt);
         let (found, log) = found
             .map_err(|reason| Violation { invariant: "a disk can be read again", seen: format!("{id}: {reason}") })?;
@@ -301,7 +315,13 @@ impl MemberCluster {
             return Ok(());
         }
         let shadow = self.shadows.get_mut(&id).expect("every member has a disk");
-        member.check_found(&found.raft, &log, shadow)?;
+        match self.repairs.finished(id) {
+            None => member.check_found(&found.raft, &log, shadow)?,
+            Some(target) => {
+                member.check_repaired(&found.raft, &log, &target)?;
+                self.coverage.repairs += 1;
+            }
+        }
         *shadow = Disk::holding(id, &found.raft, log);
         self.invariants.synced(shadow)?;
         self.invariants.started(shadow)?;

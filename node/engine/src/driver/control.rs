@@ -42,7 +42,7 @@ impl Driver {
                 Err(refusal) => drop(reply.send(Err(refusal.into()))),
             },
             Control::Configuration { reply } => drop(reply.send(self.configurations())),
-            Control::LeaderLog { reply } => drop(reply.send(self.leader_log())),
+            Control::LeaderLog { after, reply } => drop(reply.send(self.leader_log(after))),
             Control::ReadLog { from, through, bytes, reply } => {
                 let into = ReadTarget::Caller(reply);
                 self.log_jobs.push(LogJob::Read { from, through, bytes, into });
@@ -81,9 +81,13 @@ impl Driver {
         })
     }
 
-    fn leader_log(&self) -> Result<LeaderLog, Option<MemberId>> {
+    fn leader_log(&self, after: Index) -> Result<LeaderLog, Option<MemberId>> {
         let state = self.raft.soft_state();
-        if self.leads() { Ok(LeaderLog { term: state.term, last: self.raft.last() }) } else { Err(state.leader) }
+        if !self.leads() {
+            return Err(state.leader);
+        }
+        let payload_bytes = self.raft.payload_bytes_after(after);
+        Ok(LeaderLog { term: state.term, last: self.raft.last(), payload_bytes })
     }
 
     /// Answers the calls whose outcome is known, and the calls that have timed out.

@@ -11,6 +11,7 @@ use super::*;
 use crate::event::Event;
 use crate::inbox::Wants;
 use crate::observer::Unobserved;
+use crate::published::Published;
 use crate::status::{Phase, Status};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -164,4 +165,36 @@ fn on_a_full_disk_a_measurement_comes_before_the_write() {
         events.iter().find_map(|event| if let Event::Space(Ok(space)) = event { Some(*space) } else { None });
     let space = measured.expect("it is reported");
     assert_eq!((space.total_bytes, space.free_bytes, space.saves), (disk.used_bytes(), 0, true));
+}
+
+/// A snapshot holds what is applied. Without the other entries a leader would read the damaged one again at each sign of life of the
+/// member that lacks it, and commit nothing any more.
+#[test]
+fn a_damaged_entry_that_is_not_applied_ends_the_member() {
+    let (disk, shared) = (MemoryDisk::new(), shared());
+    let mut writer = LogWriter::new(storage(&disk), Arc::clone(&shared));
+    let contents = || disk.contents(Path::new("/member/wal/0000000000000001.wal")).expect("the first segment");
+    let mut before = Vec::new();
+    for io in 1..=3 {
+        before = contents();
+        writer.add(&mut vec![persist_of(io, 1 << 10)]);
+        writer.advance().unwrap();
+    }
+    let changed: Vec<usize> =
+        (0..).zip(before.iter().zip(contents())).filter(|(_, (a, b))| **a != *b).map(|(at, _)| at).collect();
+    disk.flip_bit(Path::new("/member/wal/0000000000000001.wal"), changed[changed.len() / 2] as u64, 0);
+    let read = || LogJob::Read { from: Index(3), through: Index(3), bytes: 1, into: ReadTarget::Peer(MemberId(2)) };
+
+    writer.add(&mut vec![read()]);
+    let (what, reason) = writer.advance().map(drop).expect_err("the entry is damaged");
+    assert!(matches!(reason, StorageError::Refused(_)), "{reason}");
+    assert!(what == "read the log" && reason.to_string().contains("entry 3 of the log"), "cannot {what}: {reason}");
+
+    let published = Published { applied: Index(3), ..Published::clone(&shared.published()) };
+    shared.published.store(Arc::new(published));
+    writer.advance().expect("the other member gets a snapshot");
+    let wants = Wants { proposals: true, reads: true, applied: true };
+    let mut events = Vec::new();
+    shared.inbox.next_before(Instant::now() + TIMEOUT, wants, &mut events);
+    assert!(events.iter().any(|event| matches!(event, Event::LogRead { read: Err(Unreadable), .. })), "{events:?}");
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use raft::{Configuration, Entry, EntryId, HardState, Index, Term};
+use raft::{Configuration, Entry, EntryId, HardState, Index, Payload, Term};
 
 use crate::disk::{Disk, DiskLock};
 use crate::error::{Damage, DamageKind, Failure, Latch, OpenError, StorageError};
@@ -27,6 +27,7 @@ use crate::wal::{Wal, WalOptions};
 #[derive(Debug)]
 pub struct LogRepair {
     disk: Arc<dyn Disk>,
+    dir: PathBuf,
     wal_dir: PathBuf,
     options: WalOptions,
     latch: Latch,
@@ -121,6 +122,7 @@ impl LogRepair {
         let seq = newest + 2;
         Ok(Self {
             disk,
+            dir: dir.to_owned(),
             wal_dir,
             options: settings,
             latch,
@@ -141,7 +143,7 @@ impl LogRepair {
         &self.identity
     }
 
-    /// The newest configuration that can be read. It may not be committed.
+    /// The newest configuration that could be read or was added. It may not be committed.
     #[must_use]
     pub fn configuration(&self) -> &Configuration {
         &self.configuration
@@ -183,7 +185,28 @@ impl LogRepair {
     /// Returns [`StorageError::OutOfOrder`] if the entries do not follow each other, or why they cannot be written. Some of them may
     /// have been added; [`LogRepair::last`] says which one is the last.
     pub fn append(&mut self, entries: &[Entry]) -> Result<(), StorageError> {
-        self.draft()?.append(entries)
+        self.draft()?.append(entries)?;
+        let newest = entries.iter().rev().find_map(|entry| match &entry.payload {
+            Payload::Configuration(configuration) => Some(configuration),
+            _ => None,
+        });
+        if let Some(newest) = newest {
+            self.configuration = Configuration::clone(newest);
+        }
+        Ok(())
+    }
+
+    /// Writes the tombstone of this member, which the configuration that is committed at `index` removed. After that this value must be
+    /// dropped. The log stays as it is, and no start reads it any more.
+    ///
+    /// # Errors
+    /// Returns why it was not written. After [`StorageError::Failed`] a tombstone may exist.
+    pub fn write_tombstone(&mut self, index: Index) -> Result<(), StorageError> {
+        self.latch.check()?;
+        let identity = Identity { removed: Some(index), ..self.identity.clone() };
+        identity_file::write(&identity, &*self.disk, &self.dir, IDENTITY, &self.latch)?;
+        self.identity = identity;
+        Ok(())
     }
 
     fn draft(&mut self) -> Result<&mut SegmentDraft, StorageError> {

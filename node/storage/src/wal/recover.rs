@@ -54,7 +54,7 @@ pub(crate) struct Salvaged {
     pub(crate) newest: u64,
     /// Format in which the log continues.
     pub(crate) format: LogFormat,
-    /// The log before the first damage. `None` if the way back from the newest segment is damaged.
+    /// The log before the first damage. `None` if no header is whole.
     pub(crate) prefix: Option<Prefix>,
 }
 
@@ -203,8 +203,20 @@ impl Wal {
         }
         let newest_snapshot = snapshots.first().copied().unwrap_or_default();
         let oldest_snapshot = snapshots.last().map_or(Index(0), |last| last.index);
-        let directory = LogDirectory { disk, dir, options, seqs: &seqs, newest };
-        let chain = whole(directory.walk_back(oldest_snapshot, None))?.unwrap_or_default();
+        let mut chain = Vec::new();
+        // A segment whose header is damaged, or that is missing, says neither where it continues the log nor which later ones continue it.
+        // The segments before it still hold the log as it was when that one was begun.
+        for end in seqs.iter().rev() {
+            let directory = LogDirectory { disk, dir, options, seqs: &seqs, newest: *end };
+            let found = whole(directory.walk_back(oldest_snapshot, None))?.unwrap_or_default();
+            let reaches_back = found.first().is_some_and(|first: &Header| first.base.index <= newest_snapshot.index);
+            if chain.is_empty() || reaches_back {
+                chain = found;
+            }
+            if reaches_back {
+                break;
+            }
+        }
         let mut reader = LogReader::new(&chain, 0, None);
         for (header, next) in chain.iter().zip(chain.iter().skip(1).map(Some).chain([None])) {
             if whole(reader.read_segment(disk, dir, header, next))?.is_none() {

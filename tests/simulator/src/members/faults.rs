@@ -87,6 +87,7 @@ impl MemberCluster {
         let candidates: Vec<MemberId> = committed.voters.iter().chain(&committed.learners).copied().collect();
         let id = *self.random.pick(&candidates);
         let mut dead = self.dead();
+        dead.extend(self.repairs.damaged());
         if dead.insert(id) && self.invariants.ledger.can_bear(&dead) {
             self.coverage.wipes += 1;
             self.destroy(id);

@@ -10,10 +10,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use memory_disk::MemoryDisk;
 use mvcc::FeatureLevel;
-use raft::{Configuration, Entry, HardState, Index, MemberId, Output, Persist, Restored};
+use raft::{Configuration, Entry, EntryId, HardState, Index, MemberId, Output, Persist, Restored, Term};
 use stepped_member::{Settings, SteppedMember, Written};
 use storage::disk::SECTOR;
-use storage::{ClusterId, ClusterIdentity, OnFailure, Options, Recovered, Start, Storage};
+use storage::{ClusterId, ClusterIdentity, LogRepair, OnFailure, OpenError, Options, Recovered, Start, Storage};
 use world::clock::Clock;
 use world::disk::Disk;
 
@@ -34,6 +34,8 @@ pub(super) enum State {
     Up(Box<SteppedMember>),
     /// The member has stopped and will restart.
     Down,
+    /// The member repairs its log, and takes part in nothing.
+    Repairing(Box<LogRepair>),
     /// The member has stopped for good, and its disk holds a tombstone.
     Buried,
     /// The operator has removed and destroyed the member, or the member's disk is lost.
@@ -61,6 +63,19 @@ impl UnderWay {
             Self::Install(..) => &[],
         }
     }
+}
+
+/// What a directory must hold once its repair is finished.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    /// Durable term before the repair.
+    pub(super) before: Term,
+    /// Term of the leader.
+    pub(super) term: Term,
+    /// Last entry of the leader's log.
+    pub(super) last: EntryId,
+    /// The leader's log, as far as its disk held it.
+    pub(super) log: Vec<Entry>,
 }
 
 /// Planned events of a member; a restart drops them.
@@ -163,6 +178,19 @@ impl Member {
         matches!(self.state, State::Up(_))
     }
 
+    /// Opens the member's directory on a disk for a repair. Returns `None` if its log is whole.
+    pub(super) fn open_repair(&self, disk: &MemoryDisk, salt: u64) -> Result<Option<LogRepair>, String> {
+        let options = || Options { segment_bytes: SEGMENT_BYTES, ..Options::new(self.id, salt) };
+        let disk = || Arc::new(disk.clone());
+        match Storage::open(disk(), Path::new(DIR), options()) {
+            Ok(_) => Ok(None),
+            Err(OpenError::Damaged { damage, .. }) => LogRepair::open(disk(), Path::new(DIR), &options(), damage)
+                .map(Some)
+                .map_err(|reason| reason.to_string()),
+            Err(other) => Err(other.to_string()),
+        }
+    }
+
     /// Reads the disk, and keeps in memory at most the given bytes of entries. Bootstraps the disk first if it is blank.
     /// Also returns the whole log on the disk.
     pub(super) fn read_disk(&self, memory_bytes: u64, salt: u64) -> Result<(Recovered, Vec<Entry>), String> {
@@ -233,6 +261,28 @@ impl Member {
         if shadow.begin_sync() {
             shadow.finish_sync();
         }
+    }
+
+    /// Checks what a start finds after the log was repaired; `log` is the whole log.
+    ///
+    /// # Errors
+    /// Returns a violation if the log is not that of the leader, or if term and vote are not those of a member that followed it.
+    pub(super) fn check_repaired(&mut self, found: &Restored, log: &[Entry], target: &Target) -> Checked {
+        const NAME: &str = "a repaired log is the log of a leader";
+        let id = self.id;
+        self.under_way.clear();
+        // A vote in the leader's term was cast before the damage, or never. Other checks see that it does not change.
+        let HardState { term, vote } = found.hard_state;
+        let is_of_leader = term == target.term && (vote.is_none() || term == target.before);
+        ensure(is_of_leader, NAME, || format!("{id} starts with {:?} after {target:?}", found.hard_state))?;
+        let last = log.last().map_or(found.snapshot.last, |entry| entry.id);
+        ensure(last == target.last, NAME, || format!("{id} starts with {last}, the leader had {}", target.last))?;
+        let kept = target.log.iter().filter(|entry| entry.id.index > found.snapshot.last.index);
+        for entry in kept {
+            let at = log.iter().find(|found| found.id.index == entry.id.index);
+            ensure(at == Some(entry), NAME, || format!("{id} starts with {at:?}, the leader had {entry:?}"))?;
+        }
+        Ok(())
     }
 
     /// Checks what a start finds after the process ended; `log` is the whole log. Of the writes in progress, any prefix may be on the disk.

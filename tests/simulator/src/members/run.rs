@@ -26,10 +26,10 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Number of trace lines that a failure prints.
 const LINES: usize = 200;
 
-/// Faults that strike clusters of members. Damaged records are covered by the tests of `storage` instead.
+/// Faults that strike clusters of members. Overwritten records are covered by the tests of `storage` instead.
 #[must_use]
 pub fn faults() -> Faults {
-    Faults::all().filter(|fault| !matches!(fault, Fault::Damage | Fault::Misdirect))
+    Faults::all().filter(|fault| fault != Fault::Misdirect)
 }
 
 /// Runs one seed.

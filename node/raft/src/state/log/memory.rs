@@ -103,6 +103,12 @@ impl Log {
         self.end() - self.end_at(self.commit.min(self.durable()))
     }
 
+    /// Returns the payload bytes of the entries after `index`, which are estimated if they are not in memory.
+    pub(crate) fn payload_bytes_after(&self, index: Index) -> u64 {
+        let surcharges = Entry::SURCHARGE * self.last().index.0.saturating_sub(index.0);
+        (self.end() - self.end_at(index)).saturating_sub(surcharges)
+    }
+
     /// Returns the sum of weights up to the entry at `index`, as in [`super::Held`]. For an entry that is not in memory
     /// this is an estimate: the sum at the last mark before it.
     fn end_at(&self, index: Index) -> u64 {

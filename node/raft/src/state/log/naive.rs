@@ -82,6 +82,9 @@ impl NaiveLog {
         assert_eq!((log.commit(), log.held_bytes()), (self.commit, self.bytes_after(self.base)));
         self.agrees_with_bytes(log.unsettled_bytes(), self.commit.min(log.durable()));
         self.agrees_with_bytes(log.undurable_bytes(), log.durable());
+        let held = self.kept.iter().filter(|entry| entry.id.index > self.base);
+        let payload_bytes: u64 = held.map(|entry| entry.payload.len() as u64).sum();
+        assert_eq!(log.payload_bytes_after(self.base), payload_bytes, "{self:?}");
         for index in (self.floor.0.index.0.saturating_sub(2)..=last.index.0 + 2).map(Index) {
             let known = self.known().find(|(id, _)| id.index == index);
             assert_eq!(log.term_at(index), known.map(|(id, _)| id.term), "index {index}");
