@@ -94,14 +94,13 @@ impl Driver {
         self.log_jobs.push(LogJob::Install { io, from, hard_state, meta, installed });
     }
 
-    /// Proposes dropped commands again, unless the leader was overloaded or lacks space. Proposing again is safe because a
-    /// dropped proposal is never applied.
+    /// Proposes dropped commands again, unless the leader lacks space. Proposing again is safe because a dropped proposal is never
+    /// applied. An overloaded leader may have room before the commands expire: a burst is absorbed on every member.
     fn dropped(&mut self, now: Now, proposal: ProposalId, reason: DropReason) {
         let Some(batch) = self.pending.take_proposal(proposal) else { return };
         match reason {
-            DropReason::Overloaded => self.answer(vec![batch], ProposeError::Overloaded),
             DropReason::NoSpace => self.refuse_for_space(now.monotonic, batch),
-            DropReason::NoLeader | DropReason::LeaderChanged | DropReason::Transferring => {
+            DropReason::NoLeader | DropReason::LeaderChanged | DropReason::Transferring | DropReason::Overloaded => {
                 self.batcher.requeue(batch, now.monotonic + RETRY_DELAY);
             }
         }
