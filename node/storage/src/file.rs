@@ -217,8 +217,8 @@ impl DiskFile for RealFile {
     }
 }
 
-/// Reserves space, which costs no writes. A sync of reserved space takes as long as one of space that was filled with zeros
-/// (`examples/sync_cost.rs`).
+/// Reserves space, which costs no writes. A sync of reserved space takes longer than one of space that was filled with zeros
+/// (`examples/sync_cost.rs`), so only a batch that found no space reserves it this way.
 fn reserve(file: &File, from: u64, to: u64) -> rustix::io::Result<()> {
     rustix::io::retry_on_intr(|| fallocate(file, FallocateFlags::empty(), from, to - from))
 }
