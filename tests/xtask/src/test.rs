@@ -1,4 +1,4 @@
-//! `cargo xtask test`: runs every test, the cheapest first. Owns the order of the steps, what is built while they run,
+//! `cargo xtask test`: runs every test, the cheapest first. Owns the order of the steps, what runs beside them,
 //! and the removal of the dev cluster after them. Does not own the tests, nor the budgets of the steps (`budget.rs`).
 
 use std::fs;
