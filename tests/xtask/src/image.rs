@@ -127,6 +127,16 @@ pub(crate) fn build(prefix: &str, tag: &str, profile: Profile, say: &dyn Fn(&str
     write(&programs, &programs::cache()?.join("images"), prefix, tag, say)
 }
 
+/// Compiles the programs of the images and prints only errors, so that a later [`build`] finds them compiled.
+///
+/// # Errors
+/// Returns an error if a program cannot be built.
+pub(crate) fn compile_ahead(profile: Profile, say: &dyn Fn(&str)) -> Result<()> {
+    let mut cargo = toolchain::cargo();
+    cargo.env("CARGO_TERM_QUIET", "true");
+    build_static(profile, cargo, say).map(drop)
+}
+
 /// Writes an image of each program into `folder`.
 fn write(
     programs: &[(PathBuf, &str)],

@@ -1,6 +1,7 @@
 //! The commands of `cargo xtask`, one file for each command. Owns the names of the commands. Does not own their work.
 
 mod bench;
+mod beside;
 mod budget;
 mod cluster;
 mod comments;

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: runs every test, the cheapest first. Owns the order of the steps, what is built while they run,
+//! `cargo xtask test`: runs every test, the cheapest first. Owns the order of the steps, what runs beside them,
 //! and the removal of the dev cluster after them. Does not own the tests, nor the budgets of the steps (`budget.rs`).
 
 use std::fs;
@@ -10,6 +10,7 @@ use anyhow::{Context, Result, anyhow};
 use clap::{Args, ValueEnum};
 use dev_cluster::{Cluster, Lifetime, Program, Run, install_missing, programs};
 
+use crate::beside::at_the_lowest_priority;
 use crate::budget::{Budget, Cache};
 use crate::former::{self, NodeProfile};
 use crate::image::Profile;
@@ -62,9 +63,7 @@ enum Step {
     Dependencies,
     /// Runs the unit, property, simulation and tidiness tests of the workspace
     Workspace,
-    /// Runs TLC on the specification, and on recorded runs of the simulator
-    Tla,
-    /// Builds the container images
+    /// Builds the container images. Their programs are compiled while the workspace's tests run
     Images,
     /// Waits for the dev cluster's programs, which are built while the earlier steps run
     Programs,
@@ -79,6 +78,9 @@ enum Step {
     Faults,
     /// Runs the tests of the product on the dev cluster
     Kubernetes,
+    /// Runs TLC on the specification, and on recorded runs of the simulator. A run with the dev cluster starts it after
+    /// the images, and waits for it here
+    Tla,
     /// Takes the dev cluster down
     Down,
 }
@@ -91,7 +93,6 @@ impl Step {
         Step::Documents,
         Step::Dependencies,
         Step::Workspace,
-        Step::Tla,
         Step::Images,
         Step::Programs,
         Step::Conformance,
@@ -99,6 +100,7 @@ impl Step {
         Step::Cluster,
         Step::Faults,
         Step::Kubernetes,
+        Step::Tla,
         Step::Down,
     ];
 
@@ -114,7 +116,6 @@ impl Step {
             Step::Documents => "documents",
             Step::Dependencies => "dependencies",
             Step::Workspace => "workspace",
-            Step::Tla => "tla",
             Step::Images => "images",
             Step::Programs => "programs",
             Step::Conformance => "conformance",
@@ -122,6 +123,7 @@ impl Step {
             Step::Cluster => "cluster",
             Step::Faults => "faults",
             Step::Kubernetes => "kubernetes",
+            Step::Tla => "tla",
             Step::Down => "down",
         }
     }
@@ -135,7 +137,6 @@ impl Step {
             Step::Documents => "rustdoc",
             Step::Dependencies => "cargo-deny",
             Step::Workspace => "workspace tests",
-            Step::Tla => "TLA+",
             Step::Images => "images",
             Step::Programs => "dev cluster's programs",
             Step::Conformance => "conformance with etcd and Kubernetes",
@@ -143,6 +144,7 @@ impl Step {
             Step::Cluster => "dev cluster up",
             Step::Faults => "dev cluster's faults",
             Step::Kubernetes => "Kubernetes tests",
+            Step::Tla => "TLA+",
             Step::Down => "dev cluster down",
         }
     }
@@ -174,11 +176,24 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let cache = cache_state()?;
     interrupt::watch()?;
     let steps = Steps::new(chosen.len());
+    let profile = if arguments.thorough { Profile::Release } else { Profile::Quick };
     thread::scope(|scope| {
-        let (programs, former) = (None, None);
-        let mut run = Running { steps: &steps, arguments, programs, former, images: Vec::new(), cluster: None };
+        let (programs, former, compiling, exploring) = (None, None, None, None);
+        let (images, cluster) = (Vec::new(), None);
+        let mut run =
+            Running { steps: &steps, arguments, profile, programs, former, compiling, exploring, images, cluster };
         for step in chosen.iter().copied() {
+            if step == Step::Workspace && chosen.contains(&Step::Images) && !interrupt::came() {
+                // Many tests wait for processes or for time, and leave processors idle meanwhile.
+                let compile = || image::compile_ahead(profile, &|line| steps.note(line));
+                run.compiling = Some(scope.spawn(move || at_the_lowest_priority(compile)));
+            }
             run.one(step);
+            if step == Step::Images && chosen.contains(&Step::Tla) && !interrupt::came() {
+                // The tests of processes and of the dev cluster mostly wait, too.
+                let explore = || tla::check(arguments.thorough, &|line| steps.note(line));
+                run.exploring = Some(scope.spawn(move || at_the_lowest_priority(explore)));
+            }
             if step == Step::Machine && chosen.contains(&Step::Programs) {
                 // The build runs on a separate thread: Go compiles the dev cluster's programs while cargo compiles the
                 // workspace and runs its tests.
@@ -229,9 +244,15 @@ fn cache_state() -> Result<Cache> {
 struct Running<'scope, 'a> {
     steps: &'a Steps,
     arguments: &'a Arguments,
+    /// How the programs of the images are compiled.
+    profile: Profile,
     programs: Option<thread::ScopedJoinHandle<'scope, Result<()>>>,
     /// The build of the former program.
     former: Option<thread::ScopedJoinHandle<'scope, Result<PathBuf>>>,
+    /// The compilation of the images' programs.
+    compiling: Option<thread::ScopedJoinHandle<'scope, Result<()>>>,
+    /// TLC's run.
+    exploring: Option<thread::ScopedJoinHandle<'scope, Result<()>>>,
     images: Vec<image::Written>,
     cluster: Option<Cluster>,
 }
@@ -252,7 +273,13 @@ impl Running<'_, '_> {
             Step::Documents => steps.step(step.name(), documents),
             Step::Dependencies => steps.step(step.name(), || dependencies(&note)),
             Step::Workspace => steps.step(step.name(), || workspace_tests(self.arguments.thorough)),
-            Step::Tla => steps.step(step.name(), || tla::check(self.arguments.thorough, &note)),
+            Step::Tla => {
+                let exploring = self.exploring.take();
+                steps.step(step.name(), || match exploring {
+                    Some(exploring) => exploring.join().map_err(|_| anyhow!("it panicked"))?,
+                    None => tla::check(self.arguments.thorough, &note),
+                })
+            }
             Step::Programs => {
                 let building = self.programs.take();
                 steps.step(step.name(), || {
@@ -278,8 +305,9 @@ impl Running<'_, '_> {
                 Ok(())
             }
             Step::Images => steps.step(step.name(), || {
-                let profile = if self.arguments.thorough { Profile::Release } else { Profile::Quick };
-                self.images = image::build("localhost", "dev", profile, &note)?;
+                // If the compilation failed, it is repeated below, and its error becomes that of the step.
+                let _ = self.compiling.take().map(thread::ScopedJoinHandle::join);
+                self.images = image::build("localhost", "dev", self.profile, &note)?;
                 image::list(&self.images, &note);
                 Ok(())
             }),

@@ -6,9 +6,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use dev_cluster::{Run, install_missing, programs};
 
 use crate::image::executable;
@@ -29,7 +31,7 @@ const PLANTED: [(&str, &str); 3] =
 const DEEP: &str = "\\* Deep: ";
 
 /// Runs the step. Explores the deep models only if `thorough` is true.
-pub(crate) fn check(thorough: bool, note: &dyn Fn(&str)) -> Result<()> {
+pub(crate) fn check(thorough: bool, note: &(dyn Fn(&str) + Sync)) -> Result<()> {
     let tlc = Tlc::get(note)?;
     let mut worlds = Vec::new();
     for file in fs::read_dir(specification())? {
@@ -42,15 +44,35 @@ pub(crate) fn check(thorough: bool, note: &dyn Fn(&str)) -> Result<()> {
     // follow.
     worlds.sort_by_key(|world| (world.starts_with("Broken"), world.clone()));
     ensure!(!worlds.is_empty(), "there is no model in {}", specification().display());
-    for world in worlds {
+    two_at_a_time(&worlds, |world| {
         let text = fs::read_to_string(specification().join(format!("{world}.cfg")))?;
         if thorough || !text.starts_with(DEEP) {
-            tlc.explore(&world, &text, note)?;
+            tlc.explore(world, &text, note)?;
         } else {
             note(&format!("{world}: left out, because it is deep (--thorough)"));
         }
-    }
+        Ok(())
+    })?;
     tlc.explain_runs(note)
+}
+
+/// Runs all jobs in their order, two at a time, because TLC starts and explores a narrow world on one processor. After
+/// an error, no further job begins.
+///
+/// # Errors
+/// Returns the error of a failed job.
+fn two_at_a_time<J: Sync>(jobs: &[J], run: impl Fn(&J) -> Result<()> + Sync) -> Result<()> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            run(job).inspect_err(|_| next.store(jobs.len(), Ordering::Relaxed))?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let other = scope.spawn(work);
+        work().and(other.join().map_err(|_| anyhow!("a run of TLC panicked"))?)
+    })
 }
 
 fn specification() -> PathBuf {
@@ -87,11 +109,11 @@ impl Tlc {
 
     /// Explores one small world. If the world leaves out a rule, TLC must find the violation that follows; otherwise it
     /// must explore every state without a violation.
-    fn explore(&self, world: &str, text: &str, note: &dyn Fn(&str)) -> Result<()> {
+    fn explore(&self, world: &str, text: &str, note: &(dyn Fn(&str) + Sync)) -> Result<()> {
         let start = Instant::now();
         let config = format!("{world}.cfg");
         let violated = text.lines().find_map(|line| line.strip_prefix("\\* Violates "));
-        let output = self.run(world, "MC", &config, violated.map(|_| SHORT.to_owned()), 2)?;
+        let output = self.run(world, "MC", &config, violated.map(|_| SHORT.to_owned()))?;
         let figures = format!("{}, {:.0} s", states(&output), start.elapsed().as_secs_f64());
         if let Some(invariant) = violated {
             let invariant = invariant.trim_end_matches('.');
@@ -110,13 +132,14 @@ impl Tlc {
 
     /// Records runs of the simulator, and checks that the specification accepts them and refuses runs with a planted
     /// bug.
-    fn explain_runs(&self, note: &dyn Fn(&str)) -> Result<()> {
+    fn explain_runs(&self, note: &(dyn Fn(&str) + Sync)) -> Result<()> {
         let recorder = recorder()?;
         let runs = self.scratch.join("runs");
         record(&recorder, &runs, &["--seeds", SEEDS])?;
-        for seed in SEEDS.split(',') {
+        let seeds: Vec<&str> = SEEDS.split(',').collect();
+        two_at_a_time(&seeds, |seed| {
             let start = Instant::now();
-            let output = self.explain(&runs.join(seed))?;
+            let output = self.explain(seed, &runs.join(seed))?;
             ensure!(
                 output.contains(COMPLETED) && output.contains("<<\"accepted\","),
                 "the specification does not allow the run of seed {seed}; the last line that was tried, then the end of the output:\n{}\n{}",
@@ -128,28 +151,30 @@ impl Tlc {
                 states(&output),
                 start.elapsed().as_secs_f64()
             ));
-        }
-        for (bug, seed) in PLANTED {
+            Ok(())
+        })?;
+        two_at_a_time(&PLANTED, |(bug, seed)| {
             let folder = runs.join(bug);
             record(&recorder, &folder, &["--seeds", seed, "--plant", bug])?;
-            let output = self.explain(&folder.join(seed))?;
+            let output = self.explain(bug, &folder.join(seed))?;
             ensure!(
                 output.contains("Model checking completed") && !output.contains("<<\"accepted\","),
                 "the run of seed {seed} with the bug {bug} should be refused:\n{}",
                 end_of(&output)
             );
             note(&format!("run of seed {seed} with the bug {bug}: refused, as it must be"));
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
-    fn explain(&self, run: &Path) -> Result<String> {
-        self.run("run", "TraceRaft", "TraceRaft.cfg", Some(format!("-DTLA-Library={}", run.display())), 1)
+    /// Checks one recorded run. `name` differs from that of every other run of TLC at the same time.
+    fn explain(&self, name: &str, run: &Path) -> Result<String> {
+        self.run(name, "TraceRaft", "TraceRaft.cfg", Some(format!("-DTLA-Library={}", run.display())))
     }
 
-    /// Runs TLC with a limited heap. Returns the output of TLC, because the exit code does not say which invariant is
-    /// violated.
-    fn run(&self, name: &str, module: &str, config: &str, option: Option<String>, workers: usize) -> Result<String> {
+    /// Runs TLC with a limited heap, and with one worker, because two runs share the processors. Returns the output of
+    /// TLC, because the exit code does not say which invariant is violated.
+    fn run(&self, name: &str, module: &str, config: &str, option: Option<String>) -> Result<String> {
         let scratch = self.scratch.join(name);
         // An interrupted run may have left this folder.
         let _ = fs::remove_dir_all(&scratch);
@@ -158,7 +183,7 @@ impl Tlc {
         java.current_dir(specification()).args(["-Xmx1g", "-Xss8m", "-XX:+UseParallelGC"]);
         java.arg(format!("-Djava.io.tmpdir={}", scratch.display()));
         java.args(option);
-        java.arg("-cp").arg(&self.jar).args(["tlc2.TLC", "-workers", &workers.to_string(), "-config", config]);
+        java.arg("-cp").arg(&self.jar).args(["tlc2.TLC", "-workers", "1", "-config", config]);
         java.arg("-metadir").arg(&scratch).arg(module);
         let done = java.output().context("java did not start")?;
         fs::remove_dir_all(&scratch)?;
@@ -210,6 +235,7 @@ fn end_of(output: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::sync::{Barrier, Mutex};
 
     use super::*;
 
@@ -218,6 +244,20 @@ mod tests {
         let output = "x\n12 states generated, 7 distinct states found, 0 states left on queue.\nFinished";
         assert_eq!(states(output), "12 states generated, 7 distinct states found");
         assert_eq!(states("nothing"), "no states");
+    }
+
+    #[test]
+    fn two_jobs_run_at_a_time_and_an_error_is_returned() {
+        let (together, done) = (Barrier::new(2), Mutex::new(BTreeSet::new()));
+        let run = |job: &u32| {
+            together.wait();
+            assert!(done.lock().unwrap().insert(*job), "job {job} ran twice");
+            Ok(())
+        };
+        two_at_a_time(&[1, 2, 3, 4], run).unwrap();
+        assert_eq!(done.into_inner().unwrap(), BTreeSet::from([1, 2, 3, 4]));
+        let refuse_two = |job: &u32| if *job == 2 { bail!("job {job} failed") } else { Ok(()) };
+        assert_eq!(two_at_a_time(&[1, 2, 3], refuse_two).unwrap_err().to_string(), "job 2 failed");
     }
 
     /// For each rule there must be a world that leaves the rule out. Otherwise no world would show that the rule is
