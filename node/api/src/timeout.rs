@@ -61,7 +61,7 @@ fn parse(text: &str) -> Result<Duration, Malformed<'_>> {
 }
 
 /// Runs a call for at most the time that its client gives it. A write that was proposed meanwhile may still be applied. The
-/// call is borrowed, because a function that takes a future keeps room for it twice.
+/// call is borrowed, because a function that takes a future keeps space for it twice.
 ///
 /// # Errors
 /// Returns the error of the call, or that the time is over.

@@ -240,7 +240,7 @@ struct Selection<'a, 'r, E> {
     shape: &'r Shape,
     bytes_max: u64,
     each: E,
-    /// Versions that were found and not looked at, with room for their sizes in bytes.
+    /// Versions that were found and not looked at, with a place for their sizes in bytes.
     found: Vec<(&'a KeyValue, usize)>,
     /// Number of keys that were passed on.
     selected: usize,

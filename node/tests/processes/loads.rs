@@ -33,7 +33,7 @@ const SLOW: usize = 100;
 const SLOW_TIME: Duration = Duration::from_secs(15);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes minutes"]
+#[ignore = "takes minutes: cargo xtask test --thorough"]
 async fn every_load_stays_below_twice_the_quota_and_a_quarter_of_a_gibibyte() {
     let mut rows = Vec::new();
     for load in [
@@ -184,7 +184,7 @@ fn framed(message: &impl Message) -> Bytes {
     let mut bytes = BytesMut::new();
     bytes.put_u8(0);
     bytes.put_u32(message.encoded_len().try_into().expect("a small message"));
-    message.encode(&mut bytes).expect("it has room");
+    message.encode(&mut bytes).expect("it has capacity");
     bytes.freeze()
 }
 
@@ -278,7 +278,7 @@ async fn vote(cluster: &mut Cluster) -> Duration {
     started.elapsed()
 }
 
-/// The leader has room for 64 MiB that are not committed. What other members pass on to it waits for its turn.
+/// The leader takes 64 MiB that are not committed. What other members pass on to it waits for its turn.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_burst_through_all_members_is_absorbed() {
     let cluster = Cluster::bootstrapped("loads-burst", 3, &["--quota-bytes", &QUOTA.to_string()]).await;
@@ -287,7 +287,7 @@ async fn a_burst_through_all_members_is_absorbed() {
 
 /// One gibibyte of content, and 20 MB/s of puts, which are compacted every ten seconds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes minutes"]
+#[ignore = "takes minutes: cargo xtask test --thorough"]
 async fn a_blank_member_votes_within_three_minutes_under_load() {
     const CONTENT: usize = (1 << 30) / VALUE + 1;
     const CLIENTS: usize = 16;

@@ -381,12 +381,15 @@ fn test_target(name: &str) -> Command {
     tests
 }
 
-/// Runs every test that needs no cluster. The deeper small worlds are ignored unless they are named, because they take
-/// hours.
+/// Runs every test that needs no cluster. The deeper small worlds and the loads on members are ignored unless they are
+/// named, because they take long.
 fn workspace_tests(thorough: bool) -> Result<()> {
     let tested = show(cargo().args(["test", "--workspace", "--no-fail-fast"]));
     if thorough {
         show(test_target("small_worlds").args(["--", "--ignored", "--nocapture"]))?;
+        // A fast build, as the one that ships, and one load at a time: they measure memory.
+        let loads = ["--", "--ignored", "--nocapture", "--test-threads=1", "loads::"];
+        show(test_target("processes").args(["--release"]).args(loads))?;
     }
     tested
 }

@@ -72,7 +72,7 @@ impl Answers {
     }
 
     /// Waits for the outcome of a call; `None` if the client cancels the call or disconnects. The call is borrowed, because a
-    /// function that takes a future keeps room for it twice.
+    /// function that takes a future keeps space for it twice.
     pub(super) async fn wait<T>(&mut self, call: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         wait(&mut self.respond, call).await
     }
@@ -88,7 +88,7 @@ impl Answers {
                 if claim == Claim::Yields {
                     self.call.yields();
                 }
-                // Streams are rare and need more room than other answers.
+                // Streams are rare and need more space than other answers.
                 Box::pin(self.many(messages, until)).await
             }
             Err(status) => {
@@ -194,7 +194,7 @@ async fn hold(call: &OpenCall, bytes: usize) -> Result<HeldMemory, Status> {
     if let Some(counted) = call.memory().count_answer(bytes) {
         return Ok(counted);
     }
-    // In its own allocation, because it is rare and needs more room than the rest of a call.
+    // In its own allocation, because it is rare and needs more space than the rest of a call.
     let reserved = Box::pin(call.memory().reserve_answer(call.connection(), bytes)).await;
     reserved.map(HeldMemory::Reserved).ok_or_else(|| Refusal::Timeout.into())
 }

@@ -95,7 +95,7 @@ impl Driver {
     }
 
     /// Proposes dropped commands again, unless the leader lacks space. Proposing again is safe because a dropped proposal is never
-    /// applied. An overloaded leader may have room before the commands expire: a burst is absorbed on every member.
+    /// applied. An overloaded leader may have capacity before the commands expire: a burst is absorbed on every member.
     fn dropped(&mut self, now: Now, proposal: ProposalId, reason: DropReason) {
         let Some(batch) = self.pending.take_proposal(proposal) else { return };
         match reason {

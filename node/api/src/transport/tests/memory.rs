@@ -133,7 +133,7 @@ async fn an_answer_holds_memory_until_it_was_written() {
     let (_second, stream) = Server::start_one_of(&connections, &served, MIB);
     let mut waits = client(stream, 65_535).await;
     let begin = [raw::begin(1 << 30), raw::call(1, "/middle", b"")].concat();
-    unread.write_all(&begin).await.expect("there is room");
+    unread.write_all(&begin).await.expect("there is space");
     assert_eq!(in_time(call_pinned(waits.clone())).await, "14", "there is no memory for it");
     // The answer ends with its second block of headers.
     let mut headers = 0;
