@@ -1,5 +1,9 @@
 //! The messages of one call from its client. Owns how a message is received: its memory is reserved as soon as its
 //! length is known, and messages that are too large, compressed or too slow are refused. Does not own their meaning.
+//!
+//! The framing is our own instead of that of `tonic` with a raw codec. That one opens a stream's window when it polls the
+//! body and copies each message into a buffer that grows with the announced length, so a message could neither wait for
+//! memory nor have a pace of its own while its stream has none.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
@@ -83,15 +87,18 @@ impl MessageMemory {
     }
 }
 
-/// The messages of one call from its client.
+/// The messages of one call from its client. A stream of messages holds at most one that is under way or not yet asked for,
+/// apart from what its window lets the client send ahead.
 pub(crate) struct Requests<S = RecvStream> {
     source: S,
     call: OpenCall,
+    /// What arrived together with the end of the last message.
+    ahead: Bytes,
 }
 
 impl<S: Source> Requests<S> {
     pub(super) fn new(source: S, call: OpenCall) -> Self {
-        Self { source, call }
+        Self { source, call, ahead: Bytes::new() }
     }
 
     /// Receives the only message of a call, with at most `bytes_max` bytes. A message that arrives in one piece is not
@@ -101,34 +108,64 @@ impl<S: Source> Requests<S> {
     /// Returns an error if the message is too large, compressed, incomplete or too slow, if there is no memory for it,
     /// or if the call sends a second message.
     pub(crate) async fn only(mut self, encoding: Option<&HeaderValue>, bytes_max: usize) -> Result<Received, Status> {
-        let first = self.first().await?;
-        let length = message_length(encoding, &first, bytes_max)?;
-        let reserved = self.call.memory().reserve_request(self.call.connection(), length).await?;
-        let size = FRAME_HEADER_BYTES + length;
-        // While the message waited for memory, its client waited as well.
         let mut pace = Pace::begin();
-        let mut message = if first.len() < size { self.rest(first, size, &mut pace).await? } else { first };
-        if message.len() > size || (!self.source.is_over() && self.next(&pace).await?.is_some()) {
-            return Err(Status::internal("the request has more than one message"));
-        }
-        message.advance(FRAME_HEADER_BYTES);
-        Ok(Received { message, memory: MessageMemory { call: self.call, _message: reserved } })
-    }
-
-    /// Receives the header of a message, and what arrives with it.
-    async fn first(&mut self) -> Result<Bytes, Status> {
-        let pace = Pace::begin();
-        let Some(mut first) = self.next(&pace).await? else {
+        let Some(first) = self.next(&pace).await? else {
             return Err(Status::internal("the request has no message"));
         };
-        while first.len() < FRAME_HEADER_BYTES {
-            let Some(next) = self.next(&pace).await? else { return Err(incomplete()) };
-            first = [first, next].concat().into();
+        let (message, held) = self.message(first, encoding, bytes_max, &mut pace).await?;
+        if !self.ahead.is_empty() || (!self.source.is_over() && self.next(&pace).await?.is_some()) {
+            return Err(Status::internal("the request has more than one message"));
         }
-        Ok(first)
+        Ok(Received { message, memory: MessageMemory { call: self.call, _message: held } })
     }
 
-    /// Receives further pieces until the message is complete.
+    /// Receives the next message of a stream, as [`Requests::only`] does; `None` if the client has sent everything. The client
+    /// may be silent before a message for as long as it likes, but not in the middle of one.
+    ///
+    /// # Errors
+    /// Returns an error if the message is too large, compressed, incomplete or too slow, or if there is no memory for it. The
+    /// stream cannot go on then.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no call that is served yet has a stream of requests"))]
+    pub(crate) async fn following(
+        &mut self,
+        encoding: Option<&HeaderValue>,
+        bytes_max: usize,
+    ) -> Result<Option<Received>, Status> {
+        let first = match std::mem::take(&mut self.ahead) {
+            ahead if !ahead.is_empty() => ahead,
+            _ => match self.silently_next().await? {
+                Some(first) => first,
+                None => return Ok(None),
+            },
+        };
+        let (message, held) = self.message(first, encoding, bytes_max, &mut Pace::begin()).await?;
+        Ok(Some(Received { message, memory: MessageMemory { call: self.call.again(), _message: held } }))
+    }
+
+    /// Receives the rest of a message that begins with `first`, and reserves memory for all of it.
+    async fn message(
+        &mut self,
+        mut first: Bytes,
+        encoding: Option<&HeaderValue>,
+        bytes_max: usize,
+        pace: &mut Pace,
+    ) -> Result<(Bytes, HeldMemory), Status> {
+        while first.len() < FRAME_HEADER_BYTES {
+            let Some(next) = self.next(pace).await? else { return Err(incomplete()) };
+            first = [first, next].concat().into();
+        }
+        let length = message_length(encoding, &first, bytes_max)?;
+        let held = self.call.memory().reserve_request(self.call.connection(), length).await?;
+        let size = FRAME_HEADER_BYTES + length;
+        // While the message waited for memory, its client waited as well.
+        *pace = Pace::begin();
+        let mut message = if first.len() < size { self.rest(first, size, pace).await? } else { first };
+        self.ahead = message.split_off(size);
+        message.advance(FRAME_HEADER_BYTES);
+        Ok((message, held))
+    }
+
+    /// Receives further pieces until a message of this size is complete.
     async fn rest(&mut self, first: Bytes, size: usize, pace: &mut Pace) -> Result<Bytes, Status> {
         let mut message = BytesMut::with_capacity(size);
         message.extend_from_slice(&first);
@@ -142,9 +179,14 @@ impl<S: Source> Requests<S> {
 
     /// The next bytes; `None` if the client has sent everything.
     async fn next(&mut self, pace: &Pace) -> Result<Option<Bytes>, Status> {
+        let next = pace.wait(self.silently_next()).await;
+        next.map_err(|_| Status::deadline_exceeded("raft-node: the request did not arrive in time"))?
+    }
+
+    /// The next bytes, however long the client is silent; `None` if it has sent everything.
+    async fn silently_next(&mut self) -> Result<Option<Bytes>, Status> {
         loop {
-            let next = pace.wait(poll_fn(|cx| self.source.poll_bytes(cx))).await;
-            match next.map_err(|_| Status::deadline_exceeded("raft-node: the request did not arrive in time"))? {
+            match poll_fn(|cx| self.source.poll_bytes(cx)).await {
                 None => return Ok(None),
                 Some(Ok(bytes)) if bytes.is_empty() => {}
                 Some(Ok(bytes)) => {
@@ -256,6 +298,31 @@ mod tests {
             &[b"\x02\0\0\0\x01a"],
         ] {
             assert_eq!(received(pieces).await.unwrap_err().code(), Code::Internal, "{pieces:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_messages_of_a_stream_are_received_in_any_pieces() {
+        let whole = b"\0\0\0\0\x03abc\0\0\0\0\0\0\0\0\0\x01d";
+        for length in 1..=whole.len() {
+            let pieces = whole.chunks(length).map(Bytes::copy_from_slice).collect();
+            let connections = Connections::new(1, 0);
+            let mut requests = Requests::new(Pieces(pieces), connections.admit().expect("a place").call());
+            for expected in [Some("abc"), Some(""), Some("d"), None] {
+                let received =
+                    requests.following(None, 10).await.expect("it is whole").map(|received| received.message);
+                assert_eq!(received.as_deref(), expected.map(str::as_bytes), "in pieces of {length} bytes");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_ends_inside_a_message_is_refused() {
+        for pieces in [&[&b"\0\0\0\0\x01a\0"[..]][..], &[b"\0\0\0\0\x01a", b"\0\0\0\0\x02b"]] {
+            let pieces = pieces.iter().map(|piece| Bytes::copy_from_slice(piece)).collect();
+            let mut requests = Requests::new(Pieces(pieces), Connections::new(1, 0).admit().expect("a place").call());
+            assert_eq!(requests.following(None, 10).await.expect("it is whole").expect("a message").message, "a");
+            assert_eq!(requests.following(None, 10).await.err().expect("it is cut off").code(), Code::Internal);
         }
     }
 

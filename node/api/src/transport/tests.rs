@@ -25,6 +25,7 @@ use crate::grpc::frame;
 use crate::header::Header;
 
 mod authority;
+mod chat;
 mod flood;
 mod memory;
 mod raw;
@@ -42,6 +43,14 @@ struct Served {
 
 impl Calls for Served {
     async fn call(&self, head: Parts, requests: Requests) -> Result<Answer, Status> {
+        if head.uri.path() == "/chat" {
+            let echoed = stream::try_unfold(requests, async |mut requests| {
+                let Some(Received { message, .. }) = requests.following(None, MIB).await? else { return Ok(None) };
+                let echo = frame(message.len(), |out| out.put_slice(&message)).map(Framed::Whole)?;
+                Ok(Some((echo, requests)))
+            });
+            return Ok(Answer::Many(Box::pin(echoed), None, Claim::Keeps));
+        }
         let Received { message, memory: _memory } = requests.only(None, 2 * MIB).await?;
         match head.uri.path() {
             "/echo" => frame(message.len(), |out| out.put_slice(&message)).map(Framed::Whole).map(Answer::One),
