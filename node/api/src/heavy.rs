@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use engine::published::Published;
 use engine::read::executor::{Going, HeavyError, Turn};
-use mvcc::{HashResult, Measured, Meter, OpResult, Range, ReadFailure, ReadLimits, Response, Txn, View};
+use mvcc::{DeleteRange, HashResult, Measured, Meter, OpResult, Range, ReadFailure, ReadLimits, Response, Txn, View};
 use tonic::{Code, Status};
 
 use crate::admission::{Call, CallContext};
@@ -125,22 +125,42 @@ pub(super) async fn read<R: Read>(
 
 /// Refuses a transaction that writes if its answer would be too large, or would take too much memory while the
 /// transaction is applied. The content may change until then.
-pub(super) async fn check_answer(
+pub(super) async fn check_txn(
     context: &CallContext,
     call: &Call,
     published: Arc<Published>,
     txn: &Txn,
 ) -> Result<(), Status> {
-    let (answer_bytes, cost) = (call.answer_bytes_max(), published.view.txn_cost(txn));
-    if cost <= SINGLE_KEYS_COST_MAX {
+    if published.view.txn_cost(txn) <= SINGLE_KEYS_COST_MAX {
         return Ok(());
     }
-    if cost <= LIGHT_COST_MAX {
+    check_answer(context, call, published, txn).await
+}
+
+/// Does the same as [`check_txn`] for a deletion that answers what it deletes.
+pub(super) async fn check_deletion(
+    context: &CallContext,
+    call: &Call,
+    published: Arc<Published>,
+    deletion: &DeleteRange,
+) -> Result<(), Status> {
+    let deleted = Range { key: deletion.key.clone(), range_end: deletion.range_end.clone(), ..Range::default() };
+    check_answer(context, call, published, &deleted).await
+}
+
+async fn check_answer<R: Read + Clone>(
+    context: &CallContext,
+    call: &Call,
+    published: Arc<Published>,
+    read: &R,
+) -> Result<(), Status> {
+    let answer_bytes = call.answer_bytes_max();
+    if read.cost(&published.view) <= LIGHT_COST_MAX {
         let limits = ReadLimits { answer_bytes, visits: u64::MAX, copied_bytes: WRITE_COPIED_MAX };
         let mut meter = Meter::new(limits, &|| true);
-        published.view.measure_txn(txn, &mut meter).map_err(|failure| refused(failure, answer_bytes))
+        read.measure(&published.view, &mut meter).map_err(|failure| refused(failure, answer_bytes))
     } else {
-        measured(context, published, Arc::new(txn.clone()), answer_bytes, WRITE_COPIED_MAX).await.map(drop)
+        measured(context, published, Arc::new(read.clone()), answer_bytes, WRITE_COPIED_MAX).await.map(drop)
     }
 }
 
@@ -310,12 +330,18 @@ mod tests {
         }
 
         async fn read(&self, read: impl Read, store: &Store) -> Result<Framed, Status> {
-            let memory = MessageMemory::of_port(1 << 20);
-            let call = Call { metadata: Metadata::default(), message: bytes::Bytes::new(), memory };
-            let (applied, term) = (Index(1), Term(1));
-            let published = Arc::new(Published { view: store.view(), applied, term, time_ms: 0 });
-            super::read(&self.context, &call, Header::default(), published, read).await
+            super::read(&self.context, &call(), Header::default(), published(store), read).await
         }
+    }
+
+    /// A call of a port that has memory for 1 MiB of answers.
+    fn call() -> Call {
+        let memory = MessageMemory::of_port(1 << 20);
+        Call { metadata: Metadata::default(), message: bytes::Bytes::new(), memory }
+    }
+
+    fn published(store: &Store) -> Arc<Published> {
+        Arc::new(Published { view: store.view(), applied: Index(1), term: Term(1), time_ms: 0 })
     }
 
     impl Drop for Service {
@@ -427,6 +453,21 @@ mod tests {
         assert!(refused.message().ends_with(" vs. 1048576)"), "{refused}");
         assert_eq!(read.taken(), [("measure", service.executor)]);
         service.read(all(), &store).await.expect("one range fits");
+    }
+
+    /// Otherwise it would be done, and its client would hear nothing of that.
+    #[tokio::test]
+    async fn a_deletion_whose_answer_is_too_large_is_refused() {
+        let service = Service::start();
+        let deletion = DeleteRange { key: "k".into(), range_end: "l".into(), prev_kv: true };
+        for (keys, value_bytes, fits) in
+            [(20, 10_000, true), (200, 10_000, false), (5_000, 1, true), (5_000, 1_000, false)]
+        {
+            let published = published(&store(keys, value_bytes));
+            let checked = check_deletion(&service.context, &call(), published, &deletion).await;
+            let code = checked.err().map(|refused| refused.code());
+            assert_eq!(code, (!fits).then_some(Code::ResourceExhausted), "{keys} keys of {value_bytes} bytes");
+        }
     }
 
     /// The answer refers to the versions, and holds its memory until it was sent.

@@ -31,6 +31,11 @@ pub(super) async fn delete_range(context: &CallContext, call: &Call) -> Result<F
     let admitted = context.admit(call, Answerer::Voter)?;
     let command = Command::DeleteRange(parse::delete_range(request));
     command.validate().map_err(Refusal::from)?;
+    if let Command::DeleteRange(deletion) = &command
+        && deletion.prev_kv
+    {
+        heavy::check_deletion(context, call, context.handle.published(), deletion).await?;
+    }
     let outcome = context.commit(call, &admitted, Request::DeleteRange, command).await?;
     match outcome.response {
         response @ Response::DeleteRange(_) => {
@@ -53,7 +58,7 @@ pub(super) async fn txn(context: &CallContext, call: &Call) -> Result<Framed, St
     if let Command::Txn(txn) = &command {
         let published = context.handle.published();
         refuse_expensive(&published.view, txn)?;
-        heavy::check_answer(context, call, published, txn).await?;
+        heavy::check_txn(context, call, published, txn).await?;
     }
     let outcome = context.commit(call, &admitted, Request::Txn, command).await?;
     match outcome.response {
