@@ -189,7 +189,9 @@ impl Batcher {
             }
         }
         rest.payload = builder.finish();
-        // A command that adds no content costs nothing, so that the refused ones account for all bytes.
+        // What each command was admitted with is no longer known; together they have all of it.
+        rest.bytes = bytes * rest.waiters.len() / (rest.waiters.len() + refused.waiters.len());
+        refused.bytes -= rest.bytes;
         let is_mixed = !rest.waiters.is_empty();
         (refused, is_mixed.then_some(rest))
     }
@@ -354,9 +356,9 @@ mod tests {
         let batch = batcher.next(Duration::ZERO, 0).unwrap();
         let bytes = batch.bytes;
         let (refused, rest) = batcher.without_content(batch);
-        assert_eq!((refused.waiters.len(), refused.bytes), (2, bytes));
+        assert_eq!((refused.waiters.len(), refused.bytes), (2, bytes / 2));
         let rest = rest.expect("two deletions");
-        assert_eq!((rest.id, rest.waiters.len(), rest.bytes, commands_in(&rest)), (74, 2, 0, vec![74, 75]));
+        assert_eq!((rest.id, rest.waiters.len(), rest.bytes, commands_in(&rest)), (74, 2, bytes / 2, vec![74, 75]));
         let (refused, rest) = batcher.without_content(rest);
         assert_eq!((refused.waiters.len(), rest.is_none()), (2, true), "nothing else can be taken out");
     }
