@@ -6,24 +6,25 @@ use std::fs;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
+use rustix::param::clock_ticks_per_second;
+
 use super::Page;
 
-/// `USER_HZ`, the unit of CPU times in `/proc`: 100 per second on Linux, independent of the kernel's tick rate.
-const TICKS_PER_SECOND: f64 = 100.0;
-
 pub(super) fn register(page: &mut Page) {
+    // The unit of CPU times in `/proc`.
+    let ticks_per_second = clock_ticks_per_second() as f64;
     if let Some(stat) = fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(Stat::parse) {
         page.0.register(
             "process_cpu_seconds",
             "CPU time spent, user and system",
-            ConstCounter::new(stat.cpu_ticks as f64 / TICKS_PER_SECOND),
+            ConstCounter::new(stat.cpu_ticks as f64 / ticks_per_second),
         );
         page.0.register("process_threads", "Threads", ConstGauge::new(stat.threads as i64));
         if let Some(boot) = fs::read_to_string("/proc/stat").ok().as_deref().and_then(boot_time) {
             page.0.register(
                 "process_start_time_seconds",
                 "Start time of the process, in seconds since the Unix epoch",
-                ConstGauge::new(boot as f64 + stat.start_ticks as f64 / TICKS_PER_SECOND),
+                ConstGauge::new(boot as f64 + stat.start_ticks as f64 / ticks_per_second),
             );
         }
     }

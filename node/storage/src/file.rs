@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::fs::{FallocateFlags, OFlags, fallocate, statvfs};
 use rustix::io::Errno;
 
 use crate::disk::{Disk, DiskFile, DiskLock, DiskReader, SECTOR, VolumeSpace, fill_with_zeros};
@@ -26,14 +26,6 @@ struct RealLock {
 }
 
 impl DiskLock for RealLock {}
-
-/// Value of `O_DIRECT`; `None` on architectures for which the value is not known here.
-#[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
-const O_DIRECT: Option<i32> = Some(0o40_000);
-#[cfg(target_arch = "aarch64")]
-const O_DIRECT: Option<i32> = Some(0o200_000);
-#[cfg(not(any(target_arch = "x86_64", target_arch = "x86", target_arch = "aarch64")))]
-const O_DIRECT: Option<i32> = None;
 
 const DIRECT_ALIGN: usize = 4096;
 const DIRECT_BLOCK: usize = 1024 * 1024;
@@ -76,7 +68,7 @@ impl Disk for FileDisk {
 
     fn open_settled(&self, path: &Path) -> io::Result<Box<dyn DiskReader>> {
         let cached = File::open(path)?;
-        let Some(flag) = O_DIRECT else { return Ok(Box::new(RealFile(cached))) };
+        let flag = OFlags::DIRECT.bits().cast_signed();
         match OpenOptions::new().read(true).custom_flags(flag).open(path) {
             Ok(direct) => Ok(Box::new(DirectFile::new(direct, cached)?)),
             Err(e) if has_no_direct_reads(&e) => Ok(Box::new(RealFile(cached))),
