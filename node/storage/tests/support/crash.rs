@@ -3,7 +3,7 @@
 //! (`crashes.rs`).
 
 use memory_disk::{Choice, MemoryDisk};
-use storage::LogFormat;
+use storage::{LogFormat, Recovered};
 
 use crate::history::{self, Broken, Model, Step, is, open, read_snapshot, run};
 
@@ -52,6 +52,19 @@ pub(crate) fn run_history(disk: &MemoryDisk, seed: u64, steps: usize, model: &mu
     Ok(vec![model.clone()])
 }
 
+/// Opens a directory that no fault of the disk has damaged. What a snapshot makes up for counts as damage as well.
+fn open_whole(disk: &MemoryDisk, seed: u64, when: &str) -> Result<Recovered, Broken> {
+    let found = open(disk, seed).map_err(|error| Broken::new(OPENS, format!("{when}: {error}")))?;
+    let (quarantined, given_up) = (found.quarantined.len(), &found.given_up);
+    if quarantined > 0 || !given_up.is_empty() {
+        return Err(Broken::new(
+            OPENS,
+            format!("{when}: {quarantined} snapshots are unreadable; damage: {given_up:?}"),
+        ));
+    }
+    Ok(found)
+}
+
 /// Runs a history in which the machine stops after `stop` operations. Then checks that a start finds a possible state,
 /// that this state is durable, and that later writes succeed. Returns whether the history reached the operation.
 ///
@@ -65,7 +78,7 @@ pub(crate) fn crash_and_check(format: LogFormat, seed: u64, stop: u64, crash: Cr
     let stopped = disk.has_stopped();
     crash.strike(&disk);
 
-    let found = open(&disk, seed + 1000).map_err(|error| Broken::new(OPENS, error))?;
+    let found = open_whole(&disk, seed + 1000, "after the crash")?;
     let verdicts: Vec<_> = possible.iter().map(|state| is(state, &found)).collect();
     let Some(place) = verdicts.iter().position(Result::is_ok) else {
         return Err(Broken::new("a start finds what was acknowledged", format!("{verdicts:?}")));
@@ -77,14 +90,13 @@ pub(crate) fn crash_and_check(format: LogFormat, seed: u64, stop: u64, crash: Cr
     drop(found);
     disk.lose_power(seed);
     let mut model = possible[place].clone();
-    let found =
-        open(&disk, seed + 2000).map_err(|error| Broken::new(OPENS, format!("after a second power loss: {error}")))?;
+    let found = open_whole(&disk, seed + 2000, "after a second power loss")?;
     is(&model, &found).map_err(|what| Broken::new("what a start finds is durable", what))?;
     // Later writes succeed, and no write that the crash undid reappears.
     drop(found);
     run_history(&disk, seed + 1, 12, &mut model)?;
     disk.lose_power(seed + 2);
-    let found = open(&disk, seed + 3000).map_err(|error| Broken::new(OPENS, format!("after later writes: {error}")))?;
+    let found = open_whole(&disk, seed + 3000, "after later writes")?;
     is(&model, &found).map_err(|what| Broken::new("later writes are found", what))?;
     Ok(stopped)
 }
