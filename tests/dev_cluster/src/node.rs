@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -21,6 +22,13 @@ pub(crate) const PAUSE_IMAGE: &str = "localhost/pause:dev";
 /// Name of the CNI network. The names of the cache files that the CNI plugins keep on the host begin with this name.
 pub(crate) const CNI_NETWORK: &str = "raftdev";
 const CNI_PLUGINS: &str = "/usr/lib/cni";
+/// Socket for device plugins. It has the same path for every kubelet of a machine.
+const DEVICE_SOCKET: &str = "/var/lib/kubelet/device-plugins/kubelet.sock";
+
+/// Time at which the socket for device plugins was made; `None` if there is none.
+fn device_socket() -> Option<SystemTime> {
+    fs::metadata(DEVICE_SOCKET).and_then(|socket| socket.modified()).ok()
+}
 
 /// A node and its folder in the run directory.
 pub(crate) struct Machine<'a> {
@@ -65,7 +73,8 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// Starts kubelet and kube-proxy.
+    /// Starts kubelet and kube-proxy. Waits until the kubelet has made its socket for device plugins: it removes the one that it
+    /// finds, and ends if another kubelet makes one before it has made its own.
     pub(crate) fn start_kubelet(&self, cgroup: &[PathBuf]) -> Result<()> {
         let folder = self.folder();
         let kubelet = vec![
@@ -77,7 +86,11 @@ impl Machine<'_> {
             flag("--node-ip", self.node.address()),
             flag("--node-labels", format!("topology.kubernetes.io/zone={}", self.node.zone())),
         ];
+        let before = device_socket();
         self.start("kubelet", cgroup, kubelet)?;
+        until(&format!("the kubelet of {} has made {DEVICE_SOCKET}", self.node), PATIENCE, || {
+            Ok(device_socket().filter(|made| Some(*made) != before))
+        })?;
         let proxy = vec![self.program(Program::KubeProxy), flag("--config", folder.join("proxy.yaml"))];
         self.start("kube-proxy", cgroup, proxy)
     }
