@@ -130,18 +130,30 @@ pub trait DiskFile: DiskReader {
     /// # Errors
     /// Returns any error of the file system. Any part of the range may exist.
     fn preallocate(&self, from: u64, to: u64) -> io::Result<()> {
-        fill_with_zeros(self, from, to)
+        self.fill_with_zeros(from, to)
+    }
+
+    /// Writes zeros to a range after the end of the file, so that later writes to the range change neither its space nor the
+    /// file's length.
+    ///
+    /// # Errors
+    /// Returns any error of the file system. Any part of the range may exist.
+    fn fill_with_zeros(&self, from: u64, to: u64) -> io::Result<()> {
+        write_zeros(self, from, to, ZEROS_MAX)
     }
 }
 
-/// Implements [`DiskFile::preallocate`] by writes.
-pub(crate) fn fill_with_zeros(file: &(impl DiskFile + ?Sized), from: u64, to: u64) -> io::Result<()> {
-    const BLOCK: usize = 256 * 1024;
-    static ZEROS: [u8; BLOCK] = [0; BLOCK];
+/// Maximum number of bytes that [`write_zeros`] writes at a time.
+const ZEROS_MAX: usize = 256 * 1024;
+
+/// Writes zeros to a range of a file, at most `block` bytes at a time.
+pub(crate) fn write_zeros(file: &(impl DiskFile + ?Sized), from: u64, to: u64, block: usize) -> io::Result<()> {
+    static ZEROS: [u8; ZEROS_MAX] = [0; ZEROS_MAX];
     debug_assert!(from <= to, "space from {from} to {to} is no range");
+    debug_assert!((1..=ZEROS_MAX).contains(&block), "a block has 1 to {ZEROS_MAX} bytes, not {block}");
     let mut at = from;
     while at < to {
-        let step = (to - at).min(BLOCK as u64);
+        let step = (to - at).min(block as u64);
         file.write_at(at, &ZEROS[..step as usize])?;
         at += step;
     }

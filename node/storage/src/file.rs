@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::{FallocateFlags, OFlags, fallocate, statvfs};
 use rustix::io::Errno;
 
-use crate::disk::{Disk, DiskFile, DiskLock, DiskReader, SECTOR, VolumeSpace, fill_with_zeros};
+use crate::disk::{Disk, DiskFile, DiskLock, DiskReader, PAGE, SECTOR, VolumeSpace, write_zeros};
 
 /// The file system of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -203,9 +203,15 @@ impl DiskFile for RealFile {
 
     fn preallocate(&self, from: u64, to: u64) -> io::Result<()> {
         match reserve(&self.0, from, to) {
-            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => fill_with_zeros(self, from, to),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => self.fill_with_zeros(from, to),
             other => Ok(other?),
         }
+    }
+
+    /// Writes page by page. The system's cache would hold what is written at once as one part, and count all of it as written
+    /// when a later batch changes a page of it.
+    fn fill_with_zeros(&self, from: u64, to: u64) -> io::Result<()> {
+        write_zeros(self, from, to, PAGE)
     }
 }
 
@@ -279,7 +285,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("storage-space-{}", std::process::id()));
         type Way = fn(&RealFile, u64, u64) -> io::Result<()>;
         let ways: [Way; 2] =
-            [|file, from, to| file.preallocate(from, to), |file, from, to| fill_with_zeros(file, from, to)];
+            [|file, from, to| file.preallocate(from, to), |file, from, to| file.fill_with_zeros(from, to)];
         for way in ways {
             let _ = fs::remove_file(&path);
             let file = OpenOptions::new()

@@ -3,7 +3,6 @@
 //!
 //! Once the log has purged segments, new ones overwrite their files, and nothing is reserved any more.
 
-use crate::disk::fill_with_zeros;
 use crate::error::{StorageError, is_full};
 use crate::wal::Wal;
 use crate::wal::segment;
@@ -24,7 +23,7 @@ impl Wal {
         }
         let path = &segment.path;
         // A sync of space that was only reserved takes half as long again as one of written space.
-        match fill_with_zeros(&*active.file, active.allocated, target) {
+        match active.file.fill_with_zeros(active.allocated, target) {
             Err(e) if is_full(&e) => return Ok(()),
             other => self.latch.guard("extend", path, other)?,
         }
