@@ -1,5 +1,5 @@
 //! Measures what a sync of the log costs in a file whose space was filled with zeros, reserved by fallocate, or written before.
-//! Owns the measurement. Does not own the choice that follows from it (`node/docs/write_path.md`).
+//! Owns the measurement. Does not own the choice that follows from it (`node/docs/wal_format.md`).
 //!
 //! ```text
 //! cargo run --release -p storage --example sync_cost -- DIRECTORY
